@@ -1,0 +1,37 @@
+# A machine needs only make and Python >= 3.11 with its venv module.
+PYTHON ?= python3
+MAKEFLAGS += --no-print-directory
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# a Python that is not there is left out, never downloaded
+export UV_PYTHON_DOWNLOADS := never
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+demo: .venv/ready ## bake the template with its defaults into demo/ and serve it (HOST, PORT)
+	@.venv/bin/cookiecutter --no-input --overwrite-if-exists --output-dir demo .
+	@exec $(MAKE) -C demo/*/ run
+
+test: .venv/ready ## run all tests through tox
+	@.venv/bin/tox run
+
+lint: .venv/ready ## check style and types
+	@.venv/bin/tox run -e lint,types
+
+bench: .venv/ready ## measure the project side by side with others
+	@.venv/bin/tox run -e bench
+
+clean: ## remove all that the other commands made
+	@rm -rf .venv .tox demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/ready: Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, and $(PYTHON) is older or missing." \
+			"Name one that is there: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; \
+		exit 1; }
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/pip install --quiet 'cookiecutter>=2.6' 'tox>=4.30' 'tox-uv>=1.29'
+	@touch $@

@@ -1,0 +1,152 @@
+"""Finish the project: keep what was chosen, write `.env`, make the first commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import subprocess
+from pathlib import Path
+
+# Answers arrive as data: Jinja writes ' as \u0027 in JSON, so none can end this literal.
+ANSWERS: dict[str, str] = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
+
+LICENSES = ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary")
+CHOSEN_FILES = {
+    ("docker", "yes"): ("Dockerfile", ".dockerignore", "compose.yaml"),
+    ("ci", "github"): (".github/workflows/ci.yml",),
+    ("ci", "gitlab"): (".gitlab-ci.yml",),
+}
+
+
+def keep_chosen() -> None:
+    """Remove the files of what was not chosen; put the chosen license in its place."""
+    for (prompt, answer), names in CHOSEN_FILES.items():
+        if ANSWERS[prompt] != answer:
+            for name in names:
+                remove(Path(name))
+    Path("licenses", ANSWERS["license"]).replace("LICENSE")
+    for name in LICENSES:
+        if name != ANSWERS["license"]:
+            remove(Path("licenses", name))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, and the folders that this leaves empty."""
+    path.unlink()
+    for folder in path.parents[:-1]:
+        if any(folder.iterdir()):
+            return
+        folder.rmdir()
+
+
+def write_env() -> list[str]:
+    """Write `.env` for this machine only, unless there is one."""
+    url = f"{ANSWERS['__scheme']}://{ANSWERS['database_url'].partition('://')[2]}"
+    if not re.fullmatch(r"[\w.~:/?@\[\]%+,=-]*", url, re.ASCII):
+        url = f"'{url}'"  # it never holds a quote; bare when it may be, for docker --env-file
+    settings = {"SQLALCHEMY_DATABASE_URI": url, "SECRET_KEY": secrets.token_hex(32)}
+    if ANSWERS["docker"] == "yes" and ANSWERS["__driver"] != "sqlite":
+        settings["COMPOSE_DATABASE_PASSWORD"] = secrets.token_hex(16)
+    try:
+        file = os.open(".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return ["The .env that was here stays as it is."]
+    with open(file, "w", encoding="utf-8", newline="\n") as env:
+        env.write("# This machine's settings and secrets. Never commit them; see .env.example.\n")
+        env.writelines(f"{name}={value}\n" for name, value in settings.items())
+    return []
+
+
+def git(*arguments: str) -> str:
+    """Run git without the user's hooks, signing and the variables of an outer git."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}
+    }
+    plain = ("core.hooksPath=" + os.devnull, "commit.gpgSign=false", "core.safecrlf=false")
+    options = [word for setting in plain for word in ("-c", setting)]
+    return subprocess.run(
+        ["git", *options, *arguments],
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+    ).stdout
+
+
+def first_commit() -> list[str]:
+    """Commit the project to a repository of its own; say so if that can't be done."""
+    if Path(".git").exists():
+        return ["git: the repository that was here is left to you."]
+    try:
+        if in_other_repository():
+            # a repository inside a repository would hide the files from the outer one
+            return ["git: this folder is part of another repository; commit it there."]
+        git("init", "--quiet")
+        git("add", "--all")
+        commit = ("commit", "--quiet", "--no-verify", "--message", "Start from flask-pool")
+        try:
+            git("-c", "user.useConfigOnly=true", *commit)
+        except subprocess.CalledProcessError:
+            identity = (
+                f"user.name={ANSWERS['author_name']}",
+                f"user.email={ANSWERS['author_email']}",
+            )
+            git("-c", identity[0], "-c", identity[1], *commit)
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = getattr(error, "stderr", None) or str(error)
+        return [f"git: no first commit ({reason.strip().splitlines()[-1]})."]
+    return []
+
+
+def in_other_repository() -> bool:
+    """Tell whether the project's folder lies in the work tree of another repository."""
+    try:
+        return git("rev-parse", "--is-inside-work-tree").strip() == "true"
+    except subprocess.CalledProcessError:
+        return False
+
+
+def copies_of_answers() -> list[str]:
+    """Say where cookiecutter or cruft keeps the answers, the database password among them."""
+    secret = "***" in ANSWERS["__url_login"] + ANSWERS["__url_query"]
+    if "_repo_dir" in ANSWERS:
+        copy = Path(replay_folder(), Path(ANSWERS["_repo_dir"]).name + ".json")
+        return [f"cookiecutter keeps your answers with the password in {copy}."] if secret else []
+    if not secret:
+        return ["cruft adds .cruft.json now; commit it, so that `cruft update` works."]
+    exclude = Path(".git", "info", "exclude")
+    if exclude.is_file():
+        with exclude.open("a", encoding="utf-8") as file:
+            file.write(".cruft.json\n")
+    return [
+        "cruft keeps your answers with the password in .cruft.json; git ignores it here.",
+        "Write *** in place of the password there before you commit it (git add --force).",
+    ]
+
+
+def replay_folder() -> str:
+    """Return where cookiecutter keeps its copies of answers, as the user's settings say."""
+    config = Path(os.environ.get("COOKIECUTTER_CONFIG", "~/.cookiecutterrc")).expanduser()
+    lines = config.read_text("utf-8", "replace") if config.is_file() else ""
+    found = re.search(r"""^replay_dir:\s*["']?([^"'#\n]+)""", lines, re.MULTILINE)
+    folder = found.group(1).strip() if found else "~/.cookiecutter_replay"
+    return os.path.expanduser(os.path.expandvars(folder))
+
+
+def main() -> None:
+    """Finish the project, then say what to do next."""
+    keep_chosen()
+    notes = [*write_env(), *first_commit(), *copies_of_answers()]
+    text = "\n".join(["", *notes, "Next:", f"  cd {ANSWERS['project_slug']}", "  make run"])
+    print(text.encode("ascii", "backslashreplace").decode())  # for consoles of any encoding
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Private database servers for tests, fault runs and benchmarks.
+
+Each is a context manager. It listens on a free loopback port, holds its data in a temporary
+folder, and is stopped and removed at the end, even if the process that started it is killed.
+"""
+
+from .bouncer import PgBouncer, pgbouncer
+from .maria import MariaDB, mariadb
+from .postgres import PostgreSQL, postgresql
+from .programs import REQUIRE_ALL, missing_programs
+from .proxy import Proxy
+from .waiting import wait_until
+
+__all__ = [
+    "REQUIRE_ALL",
+    "MariaDB",
+    "PgBouncer",
+    "PostgreSQL",
+    "Proxy",
+    "mariadb",
+    "missing_programs",
+    "pgbouncer",
+    "postgresql",
+    "wait_until",
+]

