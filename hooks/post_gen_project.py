@@ -53,7 +53,7 @@ def write_env() -> list[str]:
         file = os.open(".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return ["The .env that was here stays as it is."]
-    with open(file, "w", encoding="utf-8", newline="\n") as env:
+    with os.fdopen(file, "w", encoding="utf-8", newline="\n") as env:
         env.write("# This machine's settings and secrets. Never commit them; see .env.example.\n")
         env.writelines(f"{name}={value}\n" for name, value in settings.items())
     return []
@@ -117,7 +117,7 @@ def copies_of_answers() -> list[str]:
     """Say where cookiecutter or cruft keeps the answers, the database password among them."""
     secret = "***" in ANSWERS["__url_login"] + ANSWERS["__url_query"]
     if "_repo_dir" in ANSWERS:
-        copy = Path(replay_folder(), Path(ANSWERS["_repo_dir"]).name + ".json")
+        copy = replay_folder() / f"{Path(ANSWERS['_repo_dir']).name}.json"
         return [f"cookiecutter keeps your answers with the password in {copy}."] if secret else []
     if not secret:
         return ["cruft adds .cruft.json now; commit it, so that `cruft update` works."]
@@ -131,13 +131,13 @@ def copies_of_answers() -> list[str]:
     ]
 
 
-def replay_folder() -> str:
+def replay_folder() -> Path:
     """Return where cookiecutter keeps its copies of answers, as the user's settings say."""
     config = Path(os.environ.get("COOKIECUTTER_CONFIG", "~/.cookiecutterrc")).expanduser()
     lines = config.read_text("utf-8", "replace") if config.is_file() else ""
     found = re.search(r"""^replay_dir:\s*["']?([^"'#\n]+)""", lines, re.MULTILINE)
     folder = found.group(1).strip() if found else "~/.cookiecutter_replay"
-    return os.path.expanduser(os.path.expandvars(folder))
+    return Path(os.path.expandvars(folder)).expanduser()
 
 
 def main() -> None:

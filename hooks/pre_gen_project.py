@@ -42,7 +42,8 @@ WINDOWS_DEVICE = re.compile("con|nul|aux|prn|(com|lpt)[0-9]")
 # cookiecutter runs these as template code when an answer is read again (cruft update)
 TEMPLATE_CODE = tuple("{" + rest for rest in ("{", "%%", "##"))
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-EMAIL = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*@\w[\w.-]*\w", re.ASCII)
+ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
+EMAIL = re.compile(rf"{ATOM}(\.{ATOM})*@[\w-]+(\.[\w-]+)*", re.ASCII)
 
 DRIVERS = {
     "sqlite": ("sqlite", "pysqlite"),
@@ -121,7 +122,9 @@ def database_url(value: str) -> str:
 def server_url(right: str, authority: str, database: str) -> str:
     """Return what is accepted if login, host, port or database is wrong, else nothing."""
     login, _, address = authority.rpartition("@")
-    host, colon, port = address.rpartition(":") if ":" in address[-6:] else (address, "", "")
+    host, colon, port = address.rpartition(":")
+    if not colon or port.endswith("]"):
+        host, colon, port = address, "", ""
     if "@" in login + database or not URL_TEXT.fullmatch(login):
         return "user and password with other characters as %XX (@ %40, / %2F, ? %3F, # %23, % %25)"
     if colon and not (re.fullmatch("[1-9][0-9]{0,4}", port) and int(port) <= 65535):

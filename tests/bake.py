@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,9 +29,7 @@ class Refused(Exception):
 
     def __init__(self, output: str) -> None:
         super().__init__(output)
-        self.lines = [
-            line for line in output.splitlines() if line.partition(": ")[0] in PROMPTS
-        ]
+        self.lines = [line for line in output.splitlines() if line.partition(": ")[0] in PROMPTS]
         self.prompts = [line.partition(": ")[0] for line in self.lines]
 
 
@@ -64,14 +63,21 @@ class BakedProject:
         return (self.path / name).read_bytes().decode()
 
 
-def bake_into(folder: Path, template: Path = ROOT, /, **answers: str) -> BakedProject:
+def bake_into(
+    folder: Path, template: Path | str = ROOT, /, *, overwrite: bool = False, **answers: str
+) -> BakedProject:
     """Bake the template into a folder; raise Refused if it does not accept the answers."""
-    with captured() as output:
+    with captured() as output, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # cookiecutter's own
         try:
             path = cookiecutter(
-                str(template), no_input=True, extra_context=answers, output_dir=str(folder)
+                str(template),
+                no_input=True,
+                extra_context=answers,
+                output_dir=str(folder),
+                overwrite_if_exists=overwrite,
             )
-        except Exception as error:  # noqa: BLE001 (of cookiecutter, Jinja or the file system)
+        except Exception as error:  # of cookiecutter, Jinja or the file system
             raise Refused(f"{output()}\n{error}") from error
         return BakedProject(Path(path), answers, output())
 

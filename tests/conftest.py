@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import pytest
 from bake import ROOT, BakedProject, bake_into, copy_template
 
+pytest_plugins = ["fixtures_servers"]
+
 Checks = dict[str, Callable[[str], str]]
 
 GIT_CONFIG = """\

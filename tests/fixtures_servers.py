@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-
 import servers
 
 SERVERS = ("postgresql", "mariadb", "pgbouncer")
@@ -44,7 +43,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     lines = [f"{count} tests: {reason}" for reason, count in counts.items() if count]
     if lines:
         terminalreporter.section("left out")
-        for line in [*lines, "To include them install these programs, or run .ci/run as root."]:
+        for line in [*lines, servers.HOW_TO_INCLUDE]:
             terminalreporter.line(line)
 
 

@@ -35,7 +35,21 @@ WRONG: dict[str, list[str]] = {
         *("sqlite:///a'.db", 'sqlite:///a".db', "sqlite:///$HOME/a.db", "sqlite:///a\n.db"),
         *("sqlite:///%61.db", "sqlite:///a\\b.db", "sqlite:///a.db ", "postgresql://h/d\x00"),
     ],
-    "pool_size": ["", "0", "-5", "1001", "5.0", "1_000", "１２", "٣", "+5", " 5", "5\n", "0x5", "05"],
+    "pool_size": [
+        "",
+        "0",
+        "-5",
+        "1001",
+        "5.0",
+        "1_000",
+        "１２",
+        "٣",
+        "+5",
+        " 5",
+        "5\n",
+        "0x5",
+        "05",
+    ],
     "max_overflow": ["", "-1", "1001", "1e1", "nan", "None", "1_0", "1" * 5000],
     "pool_timeout": ["", "0", "0.0", "-1", "3600.1", "nan", "inf", "1e3", ".5", "5.", "１", "1,5"],
     "pool_recycle": ["", "0", "-2", "-1.0", "86401", "1800.5", "-１", "never"],
@@ -71,10 +85,10 @@ def test_a_choice_that_is_none_is_refused_by_name(bake: Bake, tmp_path: Path, pr
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("word", [*keyword.kwlist, *keyword.softkwlist])
-def test_no_keyword_becomes_a_package(hook_checks: Checks, word: str) -> None:
+def test_no_keyword_becomes_a_package(hook_checks: Checks) -> None:
     """`import class` would be a syntax error."""
-    assert hook_checks["project_slug"](word.lower())
+    words = filter(str.islower, [*keyword.kwlist, *keyword.softkwlist])
+    assert [word for word in words if not hook_checks["project_slug"](word)] == []
 
 
 def test_unlimited_overflow_is_refused_with_the_reason(bake: Bake) -> None:
@@ -90,7 +104,7 @@ def test_unlimited_overflow_is_refused_with_the_reason(bake: Bake) -> None:
         ("postgres+asyncpg://u:hunter2@h/d", "postgresql+psycopg://"),
         ("mysql+mysqldb://u:hunter2@h/d", "mysql+pymysql://"),
         ("mariadb+mariadbconnector://u:hunter2@h/d", "mariadb+pymysql://"),
-        ("postgresql://u:hunter2@h", "postgresql://u"),
+        ("postgresql://u:hunter2@h", "names its database: postgresql+psycopg://"),
         ("postgresql://u:hunter2", "a port"),
         ("postgresql://u:hun@ter@hunter2/@h/d", "%40"),
         ("postgresql://h/d?password=hunter2&x", "name=value"),
@@ -103,7 +117,7 @@ def test_a_refusal_names_the_right_driver_and_never_a_password(
     """What cookiecutter shows may end in a log."""
     with pytest.raises(Refused) as refused:
         bake(database_url=url)
-    assert right in str(refused.value) or right == "postgresql://u"
+    assert right in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
 

@@ -7,16 +7,18 @@ folder, and is stopped and removed at the end, even if the process that started 
 from .bouncer import PgBouncer, pgbouncer
 from .maria import MariaDB, mariadb
 from .postgres import PostgreSQL, postgresql
-from .programs import REQUIRE_ALL, missing_programs
+from .programs import HOW_TO_INCLUDE, REQUIRE_ALL, find_program, missing_programs
 from .proxy import Proxy
 from .waiting import wait_until
 
 __all__ = [
+    "HOW_TO_INCLUDE",
     "REQUIRE_ALL",
     "MariaDB",
     "PgBouncer",
     "PostgreSQL",
     "Proxy",
+    "find_program",
     "mariadb",
     "missing_programs",
     "pgbouncer",

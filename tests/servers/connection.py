@@ -47,6 +47,10 @@ class Side(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the socket and send what is waiting for it."""
         assert isinstance(transport, asyncio.Transport)
+        if self.is_lost:
+            # the proxy gave the connection up while it was still connecting to the server
+            transport.abort()
+            return
         self.transport = transport
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         set_deaf(transport.get_extra_info("socket"), deaf=self.connection.proxy.is_silent)
@@ -57,7 +61,7 @@ class Side(asyncio.Protocol):
         """Hand data to the other side."""
         self.connection.forward(self, data)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         """Close the other side once it has got everything."""
         self.is_lost = True
         self.connection.forward(self, None)

@@ -1,8 +1,8 @@
 """Stop the servers of a process that has ended, however it ended, and remove their files.
 
 Started by `workshop.py` with a pipe as standard input. A byte in it, or its end when the process
-has been killed, is the sign to act. A death signal in the server itself would not do: it follows the thread that
-started the server, and a paused server would never see it.
+has been killed, is the sign to act. A death signal in the server itself would not do: it follows
+the thread that started the server, and a paused server would never see it.
 """
 
 import contextlib

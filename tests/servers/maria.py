@@ -122,11 +122,14 @@ def _template() -> Path:
         f"CREATE USER IF NOT EXISTS {who} IDENTIFIED BY '{PASSWORD}';\n"
         f"GRANT ALL ON *.* TO {who} WITH GRANT OPTION;\n"
     )
-    run_tool(
-        [str(find_program("mariadb-install-db")), "--no-defaults", f"--datadir={folder / 'data'}"]
-        + ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
-        + [f"--innodb-log-file-size={DEFAULTS['innodb_log_file_size']}"],
-        owner,
-        folder,
-    )
+    command = [
+        str(find_program("mariadb-install-db")),
+        "--no-defaults",
+        f"--datadir={folder / 'data'}",
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+        "--skip-name-resolve",
+        f"--innodb-log-file-size={DEFAULTS['innodb_log_file_size']}",
+    ]
+    run_tool(command, owner, folder)
     return folder / "data"

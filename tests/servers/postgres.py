@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import secrets
 import shutil
 import signal
@@ -114,13 +113,17 @@ def _template() -> Path:
     folder = make_folder("postgresql-template", owner)
     password_file = folder / "password"
     password_file.write_text(PASSWORD)
-    initdb = str(_programs() / "initdb")
-    run_tool(
-        [initdb, "-D", "data", "--no-sync", "--encoding=UTF8", "--locale=C"]
-        + ["--auth=scram-sha-256", f"--username={USER}", f"--pwfile={password_file}"],
-        owner,
-        folder,
-    )
+    command = [
+        str(_programs() / "initdb"),
+        "--pgdata=data",
+        "--no-sync",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--auth=scram-sha-256",
+        f"--username={USER}",
+        f"--pwfile={password_file}",
+    ]
+    run_tool(command, owner, folder)
     return folder / "data"
 
 
@@ -140,5 +143,4 @@ def _programs() -> Path:
     for name in (package, f"{package}.libs"):
         if (site / name).exists():
             shutil.copytree(site / name, copy / name)
-    os.chmod(copy, 0o755)
     return copy / folder.relative_to(site)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 REQUIRE_ALL = os.environ.get("FLASK_POOL_REQUIRE_ALL") == "1"
+HOW_TO_INCLUDE = "To include them install these programs, or use .ci/run, which does it on Debian."
 
 PACKAGES = {
     "postgresql": "postgresql",
@@ -58,3 +59,10 @@ def missing_programs() -> dict[str, str]:
         for program, package in PACKAGES.items()
         if not _is_there(program)
     }
+
+
+if __name__ == "__main__":
+    # the last words of `make test`
+    reasons = list(missing_programs().values())
+    if reasons:
+        print("Tests were left out:", *reasons, HOW_TO_INCLUDE, sep="\n")

@@ -19,9 +19,10 @@ class Proxy:
     data: a change of direction. So a request and its answer are one however many packets they
     take, a pipeline is one, connecting to PostgreSQL takes several, and the goodbye that a client
     sends when it closes a connection is one too. It is counted before it is forwarded: whoever
-    has the answer sees the count.
+    has the answer sees the count. Nobody answers a goodbye: wait for `open_connections` to be 0.
 
-    Delays are seconds in one direction; the event loop's clock rounds them up to a millisecond.
+    Delays are seconds in one direction, rounded up to a millisecond by the event loop's clock.
+    TCP's own handshake has none.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -35,7 +36,8 @@ class Proxy:
         self._open: set[Connection] = set()
         self._listener: socket.socket
         self._loop: asyncio.AbstractEventLoop
-        self._end: asyncio.Event
+        self._end = asyncio.Event()
+        self._empty = asyncio.Event()
         self._thread: threading.Thread
 
     @property
@@ -77,20 +79,24 @@ class Proxy:
         self._call(lambda: self._set_silent(silent=True))
 
     def speak(self) -> None:
-        """End the silence; what was held back is delivered."""
+        """End the silence; what was held back arrives when TCP sends it again, within seconds."""
         self._call(lambda: self._set_silent(silent=False))
 
     def opened(self, connection: Connection) -> None:
         """Take note of a client."""
         self.connections += 1
         self._open.add(connection)
+        self._empty.clear()
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection whose two sockets are closed."""
         self._open.discard(connection)
+        if not self._open:
+            self._empty.set()
 
     async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._empty.set()
         server = await self._loop.create_server(
             lambda: Connection(self).client_side, sock=self._listener
         )
@@ -98,8 +104,7 @@ class Proxy:
         await self._end.wait()
         server.close()
         self._drop()
-        while self._open:
-            await asyncio.sleep(0)
+        await self._empty.wait()
 
     def _drop(self) -> int:
         dropped = list(self._open)

@@ -35,7 +35,7 @@ def account(*names: str) -> dict[str, Any]:
     """Name the user of a server for `subprocess`: database servers refuse to run as root."""
     if os.geteuid() != 0:
         return {}
-    import pwd
+    import pwd  # noqa: PLC0415 - it is not there on Windows
 
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
     entry = next(known[name] for name in (*names, "nobody") if name in known)
@@ -53,7 +53,13 @@ def make_folder(name: str, owner: dict[str, Any]) -> Path:
 def run_tool(command: list[str], owner: dict[str, Any], folder: Path) -> None:
     """Run a tool of a server as its user; what it said is in the error."""
     done = subprocess.run(
-        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, **owner
+        command,
+        check=False,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        **owner,
     )
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")

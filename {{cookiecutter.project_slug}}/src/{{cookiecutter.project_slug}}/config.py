@@ -39,7 +39,7 @@ def whole(low: int, high: int, *others: int) -> Check:
 
     def check(value: Any) -> int:
         if isinstance(value, str):
-            value = int(value) if _plain_number(value) else None
+            value = int(value) if _plain_number(value) and "." not in value else None
         if type(value) is int and (low <= value <= high or value in others):
             return value
         extra = "".join(f"{other} or " for other in others)

@@ -55,10 +55,13 @@ class MeteredPool(QueuePool):
         max_overflow: int = 10,
         timeout: float = 30.0,
         recycle: int = -1,
+        max_wait: float | None = None,
         max_waiting: int | None = None,
         ping_after: float = 1.0,
         **kw: Any,
     ) -> None:
+        # Flask-SQLAlchemy's engine_from_config cuts pool_timeout down to whole seconds
+        timeout = timeout if max_wait is None else max_wait
         # QueuePool's own recycle follows the wall clock, and a fleet reconnects at once
         super().__init__(creator, pool_size, max_overflow, timeout, recycle=-1, **kw)
         self.gate = Gate(pool_size + max_overflow, timeout, max_waiting)
@@ -112,13 +115,18 @@ class MeteredPool(QueuePool):
 class Care:
     """What is done for a connection between its creation and its end."""
 
-    def __init__(self, pool: MeteredPool, dialect: Dialect, settings: Mapping[str, Any]) -> None:
-        self.pool = pool
-        self.metrics = pool.metrics
-        self.dialect = dialect
+    def __init__(self, engine: Engine, metrics: PoolMetrics, settings: Mapping[str, Any]) -> None:
+        self.engine = engine
+        self.metrics = metrics
+        self.dialect = engine.dialect
         self.ping_timeout = settings["SQLALCHEMY_CONNECT_TIMEOUT"]
         self.deadline = settings["SQLALCHEMY_STATEMENT_TIMEOUT"] + GRACE
-        self.bounded = dialect.driver == "psycopg"
+        self.bounded = engine.dialect.driver == "psycopg"
+
+    @property
+    def pool(self) -> MeteredPool:
+        """The engine's pool; `dispose` puts a new one in its place."""
+        return cast(MeteredPool, self.engine.pool)
 
     def do_connect(
         self, dialect: Dialect, record: ConnectionPoolEntry, cargs: Any, cparams: Any
@@ -215,7 +223,7 @@ def watch(engine: Engine, name: str, settings: Mapping[str, Any]) -> None:
     if not isinstance(pool, MeteredPool):  # a command's NullPool
         return
     pool.metrics = PoolMetrics(name)
-    care = Care(pool, engine.dialect, settings)
+    care = Care(engine, pool.metrics, settings)
     for happening in (
         "do_connect", "connect", "checkout", "checkin", "close", "invalidate", "detach",
     ):  # fmt: skip

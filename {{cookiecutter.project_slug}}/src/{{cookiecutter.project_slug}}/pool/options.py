@@ -56,7 +56,7 @@ def engine_options(url: URL, settings: Settings) -> dict[str, Any]:
         "poolclass": MeteredPool,
         "pool_size": settings["SQLALCHEMY_POOL_SIZE"],
         "max_overflow": settings["SQLALCHEMY_MAX_OVERFLOW"],
-        "pool_timeout": settings["SQLALCHEMY_POOL_TIMEOUT"],
+        "max_wait": settings["SQLALCHEMY_POOL_TIMEOUT"],
         "pool_recycle": settings["SQLALCHEMY_POOL_RECYCLE"],
         "max_waiting": settings.get("SQLALCHEMY_MAX_WAITING"),
         "ping_after": settings["SQLALCHEMY_POOL_PING_AFTER"],
@@ -85,7 +85,7 @@ def _one_connection(settings: Settings) -> dict[str, Any]:
         "poolclass": MeteredPool,
         "pool_size": 1,
         "max_overflow": 0,
-        "pool_timeout": settings["SQLALCHEMY_POOL_TIMEOUT"],
+        "max_wait": settings["SQLALCHEMY_POOL_TIMEOUT"],
         "max_waiting": settings.get("SQLALCHEMY_MAX_WAITING"),
     }
 

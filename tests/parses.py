@@ -1,0 +1,57 @@
+"""Read every file of a project with the parser of its format."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from typing import Any
+
+import yaml
+from bake import BakedProject
+from dotenv import dotenv_values
+
+LEFTOVER = re.compile(r"(?<!\$)\{\{|\{%|\{#|\bcookiecutter\.\w")
+
+
+def assert_parses(project: BakedProject) -> None:
+    """Fail if a file can't be read, or does not end with one line end."""
+    for name in sorted(project.files()):
+        text = project.text(name)
+        try:
+            parse(name, text)
+        except (ValueError, SyntaxError, yaml.YAMLError) as error:
+            raise AssertionError(f"{name} does not parse: {error}\n{text}") from error
+        assert "\r" not in text, name
+        assert not text or text.endswith("\n"), name
+
+
+def parse(name: str, text: str) -> Any:
+    """Read one file by the ending of its name; other files are plain text."""
+    if name.endswith(".toml"):
+        return tomllib.loads(text)
+    if name.endswith(".json"):
+        return json.loads(text)
+    if name.endswith((".yaml", ".yml")):
+        return yaml.safe_load(text)
+    if name.endswith(".py"):
+        return compile(text, name, "exec", dont_inherit=True)
+    return text
+
+
+def toml(project: BakedProject, name: str = "pyproject.toml") -> dict[str, Any]:
+    """Return a TOML file of the project."""
+    return tomllib.loads(project.text(name))
+
+
+def env(project: BakedProject, name: str = ".env") -> dict[str, str]:
+    """Return a .env file as python-dotenv, and so Flask, reads it."""
+    return {key: value or "" for key, value in dotenv_values(project.path / name).items()}
+
+
+def leftovers(project: BakedProject) -> dict[str, str]:
+    """Return the first piece of template code in each file that has one."""
+    # the service's own pages are Jinja templates
+    names = (name for name in project.files() if not name.endswith(".html"))
+    found = {name: LEFTOVER.search(project.text(name)) for name in names}
+    return {name: match.group() for name, match in found.items() if match}

@@ -1,0 +1,124 @@
+"""The first commit: made whatever the user's git is set to, and never a reason to fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bake import BakedProject, bake_into, git
+from conftest import Bake
+
+NEXT = "Next:\n  cd flask_pool_service\n  make run\n"
+
+
+def history(project: BakedProject) -> str:
+    """Return author and subject of every commit."""
+    return git(project.path, "log", "--format=%an <%ae>: %s")
+
+
+def test_a_project_begins_with_one_clean_commit(bake: Bake) -> None:
+    """By the user, with every file but .env."""
+    project = bake()
+    assert history(project) == "A Tester <tester@example.com>: Start from flask-pool\n"
+    assert git(project.path, "status", "--porcelain") == ""
+    tracked = set(git(project.path, "ls-files").splitlines())
+    assert tracked == project.files() - {".env"}
+    assert project.output.endswith(NEXT)
+
+
+def test_without_a_name_git_takes_the_author(
+    bake: Bake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A machine where git was never set up makes the commit too."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))
+    project = bake(author_name="Ada; $(id) Ünal", author_email="ada@example.com")
+    assert history(project) == "Ada; $(id) Ünal <ada@example.com>: Start from flask-pool\n"
+
+
+def test_hooks_signing_and_outer_git_do_not_matter(
+    bake: Bake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A user's global hooks or signing key would fail or ask."""
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran-{name}\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    config = tmp_path / "gitconfig"
+    config.write_text(
+        "[user]\n name = U\n email = u@example.com\n signingKey = none\n"
+        f"[core]\n hooksPath = {hooks}\n autocrlf = true\n safecrlf = true\n"
+        "[commit]\n gpgSign = true\n"
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
+    project = bake()
+    monkeypatch.undo()
+    assert history(project) == "U <u@example.com>: Start from flask-pool\n"
+    assert list(tmp_path.glob("ran-*")) == []
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_without_git_there_is_a_note_and_a_project(
+    bake: Bake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """git is a help, no requirement."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    project = bake()
+    assert "git: no first commit (" in project.output
+    assert project.output.endswith(NEXT)
+    assert not (project.path / ".git").exists()
+    assert (project.path / ".env").is_file()
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo no such luck >&2; exit 128", "kill -9 $$"])
+def test_a_failing_git_is_a_note(
+    bake: Bake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str
+) -> None:
+    """Whatever it says, or if it says nothing."""
+    (tmp_path / "git").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    project = bake()
+    assert "git: no first commit (" in project.output
+    assert project.output.endswith(NEXT)
+
+
+def test_inside_another_repository_there_is_no_second_one(template: Path, tmp_path: Path) -> None:
+    """The outer repository would not see the files of an inner one."""
+    git(tmp_path, "init", "--quiet")
+    project = bake_into(tmp_path / "services", template)
+    assert "part of another repository" in project.output
+    assert not (project.path / ".git").exists()
+    assert ".env\n" in git(tmp_path, "status", "--porcelain", "--ignored", "-uall")
+    assert "?? services/flask_pool_service/.env\n" not in git(
+        tmp_path, "status", "--porcelain", "-uall"
+    )
+
+
+def test_the_hooks_print_in_any_encoding(template: Path, tmp_path: Path) -> None:
+    """A console that knows only ASCII is no reason to fail."""
+    (tmp_path / "é").mkdir()
+    (tmp_path / "é" / "settings.yaml").write_text(f"replay_dir: {tmp_path}/é\n", "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", str(tmp_path)]
+        + ["--config-file", str(tmp_path / "é" / "settings.yaml"), str(template)]
+        + ["database_url=postgresql://u:p@h/d"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.decode("ascii").endswith(NEXT)
+
+
+def test_a_bake_from_a_git_url_gives_the_same_project(
+    template: Path, tmp_path: Path, default_project: BakedProject
+) -> None:
+    """As `cookiecutter gh:...` does it: clone, then bake."""
+    cloned = bake_into(tmp_path / "cloned", f"file://{template}")
+    names = default_project.files() - {".env"}
+    assert cloned.files() - {".env"} == names
+    assert [n for n in names if cloned.text(n) != default_project.text(n)] == []

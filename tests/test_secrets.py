@@ -1,0 +1,118 @@
+"""Secrets lie in .env and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bake import BakedProject, bake_into, git
+from conftest import Bake
+from parses import env, toml
+
+PASSWORD = "hunter2secret"
+URLS = [
+    f"postgresql://app:{PASSWORD}@db.example.com/shop",
+    f"mysql://app:{PASSWORD}@db.example.com/shop?charset=utf8mb4",
+    f"postgresql://app@db.example.com/shop?password={PASSWORD}&sslmode=require",
+    f"postgresql:///shop?host=/run&sslpassword={PASSWORD}&PASSWORD={PASSWORD}",
+    f"mysql://db.example.com/shop?passwd={PASSWORD}",
+]
+
+
+def committed(project: BakedProject) -> str:
+    """Return all objects of the project's git repository as text."""
+    return git(project.path, "cat-file", "--batch", "--batch-all-objects")
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_the_password_is_in_env_and_in_no_other_file(bake: Bake, url: str) -> None:
+    """Neither in what git holds nor in any file beside it, nor in what the hooks print."""
+    project = bake(database_url=url)
+    assert PASSWORD in env(project)["SQLALCHEMY_DATABASE_URI"]
+    holders = [
+        path.relative_to(project.path).as_posix()
+        for path in project.path.rglob("*")
+        if path.is_file() and PASSWORD.encode() in path.read_bytes()
+    ]
+    assert holders == [".env"]
+    assert PASSWORD not in committed(project)
+    assert PASSWORD not in project.output
+    assert "***" in toml(project, f"src/{project.slug}/defaults.toml")["SQLALCHEMY_DATABASE_URI"]
+
+
+def test_the_secret_key_is_fresh_and_never_committed(bake: Bake) -> None:
+    """Two projects never sign with the same key."""
+    one, other = bake(project_slug="one"), bake(project_slug="other")
+    keys = [env(project)["SECRET_KEY"] for project in (one, other)]
+    assert len(set(keys)) == 2
+    assert all(len(bytes.fromhex(key)) == 32 for key in keys)
+    assert keys[0] not in committed(one)
+    assert git(one.path, "status", "--porcelain") == ""
+    assert ".env" not in git(one.path, "ls-files").splitlines()
+
+
+def test_the_database_that_compose_starts_has_a_password_of_its_own(bake: Bake) -> None:
+    """It is made at random and lies in .env too; SQLite and a project without Docker need none."""
+    project = bake(database_url=URLS[0])
+    assert len(env(project)["COMPOSE_DATABASE_PASSWORD"]) == 32
+    assert env(project)["COMPOSE_DATABASE_PASSWORD"] not in committed(project)
+    assert "${COMPOSE_DATABASE_PASSWORD:?" in project.text("compose.yaml")
+    for answers in ({}, {"database_url": URLS[0], "docker": "no"}):
+        plain = bake(project_slug="plain" + str(len(answers)), **answers)
+        assert "COMPOSE_DATABASE_PASSWORD" not in env(plain)
+        assert "COMPOSE_DATABASE_PASSWORD" not in plain.text(".env.example")
+
+
+def test_the_hook_names_the_copy_that_cookiecutter_keeps(bake: Bake, private_home: Path) -> None:
+    """Only when there is a password in it; the path is the one of the user's settings."""
+    copy = private_home / "replay" / "flask-pool.json"
+    assert str(copy) in bake(database_url=URLS[0]).output
+    assert json.loads(copy.read_text())["cookiecutter"]["database_url"] == URLS[0]
+    assert str(copy) not in bake(project_slug="plain").output
+
+
+@pytest.mark.parametrize(
+    ("settings", "folder"),
+    [
+        ("replay_dir: '$MINE/kept'  # here\n", "{home}/mine/kept"),
+        ("replay_dir: ~/kept\n", "{home}/kept"),
+        ("default_context: {}\n", "{home}/.cookiecutter_replay"),
+    ],
+)
+def test_the_copy_is_found_as_cookiecutter_finds_it(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, folder: str
+) -> None:
+    """Variables and ~ in the user's replay_dir are expanded; without one it is the default."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MINE", str(tmp_path / "mine"))
+    (tmp_path / "settings.yaml").write_text(settings)
+    monkeypatch.setenv("COOKIECUTTER_CONFIG", str(tmp_path / "settings.yaml"))
+    # this process has read the default before, with the real home
+    monkeypatch.setattr(
+        "cookiecutter.config.DEFAULT_CONFIG",
+        {
+            "cookiecutters_dir": str(tmp_path / "cookiecutters"),
+            "replay_dir": str(tmp_path / ".cookiecutter_replay"),
+            "default_context": {},
+            "abbreviations": {},
+        },
+    )
+    project = bake_into(tmp_path / "baked", template, database_url=URLS[0])
+    copy = Path(folder.format(home=tmp_path), "flask-pool.json")
+    assert copy.is_file()
+    assert str(copy) in project.output
+
+
+def test_an_env_that_was_there_is_never_overwritten(template: Path, tmp_path: Path) -> None:
+    """Baking again over a project keeps its secrets, its history and its other files."""
+    project = bake_into(tmp_path, template)
+    before = project.text(".env")
+    workflow = project.path / ".github" / "workflows" / "mine.yml"
+    workflow.write_text("mine\n")
+    head = git(project.path, "rev-parse", "HEAD")
+    again = bake_into(tmp_path, template, overwrite=True, ci="none")
+    assert again.text(".env") == before
+    assert "The .env that was here stays as it is." in again.output
+    assert workflow.read_text() == "mine\n"
+    assert git(project.path, "rev-parse", "HEAD") == head

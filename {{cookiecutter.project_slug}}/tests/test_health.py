@@ -1,0 +1,63 @@
+"""What an orchestrator sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+import {{cookiecutter.project_slug}} as service
+
+
+def reason(app: Flask) -> str:
+    response = app.test_client().get("/healthz/ready")
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    return str(response.get_json()["detail"])
+
+
+def test_a_migrated_database_is_ready(client: FlaskClient) -> None:
+    assert client.get("/healthz/ready").status_code == 200
+
+
+def test_a_database_without_its_tables_is_unmigrated(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'empty.db'}"
+    app = service.create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": url})
+
+    assert reason(app) == "unmigrated"
+    app.extensions["pool"].engines["default"].dispose()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////nowhere/to/be/found.db",
+        "postgresql://nobody:secret@127.0.0.1:1/none",
+        "mysql://nobody:secret@127.0.0.1:1/none",
+    ],
+)
+def test_a_database_that_is_away_is_unreachable(url: str) -> None:
+    app = service.create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": url})
+
+    assert reason(app) == "unreachable"
+
+
+def test_a_pool_that_is_taken_is_exhausted(app: Flask) -> None:
+    engine = app.extensions["pool"].engines["default"]
+    taken = [engine.connect() for _ in range(3)]
+
+    assert reason(app) == "exhausted"
+
+    for connection in taken:
+        connection.close()
+    assert app.test_client().get("/healthz/ready").status_code == 200
+
+
+def test_being_alive_takes_no_connection(app: Flask) -> None:
+    engine = app.extensions["pool"].engines["default"]
+    before = engine.pool.checkedin()
+
+    assert app.test_client().get("/healthz/live").status_code == 200
+    assert engine.pool.checkedin() == before
