@@ -63,10 +63,19 @@ class BakedProject:
         return (self.path / name).read_bytes().decode()
 
 
-def bake_into(
-    folder: Path, template: Path | str = ROOT, /, *, overwrite: bool = False, **answers: str
-) -> BakedProject:
+def bake_into(folder: Path, template: Path | str = ROOT, /, **answers: str) -> BakedProject:
     """Bake the template into a folder; raise Refused if it does not accept the answers."""
+    return _bake(folder, template, answers, overwrite=False)
+
+
+def bake_over(folder: Path, template: Path | str = ROOT, /, **answers: str) -> BakedProject:
+    """Bake again over the project that lies in the folder."""
+    return _bake(folder, template, answers, overwrite=True)
+
+
+def _bake(
+    folder: Path, template: Path | str, answers: dict[str, str], *, overwrite: bool
+) -> BakedProject:
     with captured() as output, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cookiecutter's own
         try:

@@ -67,10 +67,16 @@ def default_project(template: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def hook_checks() -> Checks:
-    """Return the checks of the hook that runs before, to call them without a bake."""
+def hook() -> dict[str, Any]:
+    """Return the names of the hook that runs before, to call them without a bake."""
     source = (ROOT / "hooks" / "pre_gen_project.py").read_text()
-    hook: dict[str, Any] = {"__name__": "pre_gen_project"}
-    exec(source.replace("{{ cookiecutter | tojson }}", "{}"), hook)  # noqa: S102
+    names: dict[str, Any] = {"__name__": "pre_gen_project"}
+    exec(source.replace("{{ cookiecutter | tojson }}", "{}"), names)  # noqa: S102
+    return names
+
+
+@pytest.fixture(scope="session")
+def hook_checks(hook: dict[str, Any]) -> Checks:
+    """Return the check of each prompt: nothing for an accepted answer."""
     checks: Checks = hook["CHECKS"]
     return checks

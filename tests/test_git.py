@@ -103,10 +103,17 @@ def test_the_hooks_print_in_any_encoding(template: Path, tmp_path: Path) -> None
     """A console that knows only ASCII is no reason to fail."""
     (tmp_path / "é").mkdir()
     (tmp_path / "é" / "settings.yaml").write_text(f"replay_dir: {tmp_path}/é\n", "utf-8")
+    settings = str(tmp_path / "é" / "settings.yaml")
+    options = ["--no-input", "--output-dir", str(tmp_path), "--config-file", settings]
     done = subprocess.run(
-        [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", str(tmp_path)]
-        + ["--config-file", str(tmp_path / "é" / "settings.yaml"), str(template)]
-        + ["database_url=postgresql://u:p@h/d"],
+        [
+            sys.executable,
+            "-m",
+            "cookiecutter",
+            *options,
+            str(template),
+            "database_url=mysql://u:p@h/d",
+        ],
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONIOENCODING": "ascii"},
         capture_output=True,
         check=True,
@@ -118,7 +125,7 @@ def test_a_bake_from_a_git_url_gives_the_same_project(
     template: Path, tmp_path: Path, default_project: BakedProject
 ) -> None:
     """As `cookiecutter gh:...` does it: clone, then bake."""
-    cloned = bake_into(tmp_path / "cloned", f"file://{template}")
+    cloned = bake_into(tmp_path / "cloned", f"git+file://{template}")
     names = default_project.files() - {".env"}
     assert cloned.files() - {".env"} == names
     assert [n for n in names if cloned.text(n) != default_project.text(n)] == []

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from bake import BakedProject, bake_into, git
+from bake import BakedProject, bake_into, bake_over, git
 from conftest import Bake
 from parses import env, toml
 
@@ -111,7 +111,7 @@ def test_an_env_that_was_there_is_never_overwritten(template: Path, tmp_path: Pa
     workflow = project.path / ".github" / "workflows" / "mine.yml"
     workflow.write_text("mine\n")
     head = git(project.path, "rev-parse", "HEAD")
-    again = bake_into(tmp_path, template, overwrite=True, ci="none")
+    again = bake_over(tmp_path, template, ci="none")
     assert again.text(".env") == before
     assert "The .env that was here stays as it is." in again.output
     assert workflow.read_text() == "mine\n"

@@ -11,7 +11,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import Connection, Engine
 
-from . import leaks, lifecycle, metered, metrics, options, page, resilience, transactions
+from . import care, leaks, lifecycle, metrics, options, page, resilience, transactions
 
 __all__ = ["Pools", "configure", "init_app"]
 
@@ -35,7 +35,7 @@ def init_app(app: Flask, db: SQLAlchemy) -> None:
     for key, engine in engines.items():
         name = key or "default"
         pools.engines[name] = engine
-        metered.watch(engine, name, app.config)
+        care.watch(engine, name, app.config)
         leaks.watch(engine)
         lifecycle.watch(engine)
         pools.deferred[engine] = transactions.watch(engine)

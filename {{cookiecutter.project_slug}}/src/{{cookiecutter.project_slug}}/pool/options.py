@@ -13,7 +13,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from . import leaks
-from .metered import GRACE, MeteredPool
+from .care import GRACE
+from .metered import MeteredPool
 
 Settings = Mapping[str, Any]
 

@@ -1,0 +1,111 @@
+"""cruft makes the same project as cookiecutter, and updates it without touching secrets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bake import FOLDER, BakedProject, commit, copy_template, git
+from parses import env
+
+URL = "postgresql://app:hunter2@db.example.com/shop"
+
+
+def cruft(*arguments: str, folder: Path) -> str:
+    """Run cruft in a folder and return what it and the hooks print."""
+    command = [sys.executable, "-m", "cruft", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def create(template: Path, folder: Path, **answers: str) -> BakedProject:
+    """Make a project with cruft."""
+    folder.mkdir()
+    output = cruft(
+        "create", str(template), "--no-input", "--extra-context", json.dumps(answers), folder=folder
+    )
+    (path,) = folder.iterdir()
+    return BakedProject(path, answers, output)
+
+
+@pytest.fixture
+def own_template(private_home: Path, tmp_path: Path) -> Path:
+    """Return a repository with the template that this test may change."""
+    return copy_template(tmp_path / "flask-pool")
+
+
+def next_version(template: Path) -> None:
+    """Commit a change of one file, a new file and a removed one to the template."""
+    project = template / FOLDER
+    makefile = project / "Makefile"
+    makefile.write_text(makefile.read_text() + "\n# the next version of the template\n")
+    (project / "NEWS.md").write_text("# News of {{ cookiecutter.project_name }}\n")
+    (project / ".editorconfig").unlink()
+    commit(template, "the next version")
+
+
+def test_cruft_and_cookiecutter_make_the_same_project(
+    template: Path, tmp_path: Path, default_project: BakedProject
+) -> None:
+    """But for cruft's own file and the secrets."""
+    project = create(template, tmp_path / "created")
+    assert project.files() - {".cruft.json"} == default_project.files()
+    for name in default_project.files() - {".env"}:
+        assert project.text(name) == default_project.text(name), name
+    assert "commit it, so that `cruft update` works" in project.output
+
+
+def test_an_update_brings_the_template_s_changes_and_keeps_the_project_s(
+    own_template: Path, tmp_path: Path
+) -> None:
+    """The user's secrets, history and own changes stay as they are."""
+    project = create(own_template, tmp_path / "created", project_name="Ünï 'Shop' \"{% x")
+    package = project.path / "src" / project.slug
+    (package / "mine.py").write_text("MINE = 1\n")
+    (project.path / ".env").write_text("SECRET_KEY=my-own\nOPS_TOKEN=mine\n")
+    (project.path / "instance").mkdir()
+    (project.path / "instance" / "app.db").write_text("my data")
+    commit(project.path, "my work")
+    head = git(project.path, "rev-parse", "HEAD")
+
+    next_version(own_template)
+    cruft("update", "--skip-apply-ask", folder=project.path)
+
+    assert git(project.path, "rev-parse", "HEAD") == head
+    changes = set(git(project.path, "status", "--porcelain", "-uall").split("\n"))
+    assert {line[3:] for line in changes} == {
+        *("", "Makefile", "NEWS.md", ".editorconfig", ".cruft.json")
+    }
+    assert "# the next version of the template" in project.text("Makefile")
+    assert project.text("NEWS.md") == "# News of Ünï 'Shop' \"{% x\n"
+    assert env(project) == {"SECRET_KEY": "my-own", "OPS_TOKEN": "mine"}
+    assert (project.path / "instance" / "app.db").read_text() == "my data"
+    assert list(project.path.rglob("*.rej")) == []
+    state = json.loads(project.text(".cruft.json"))
+    assert state["commit"] == git(own_template, "rev-parse", "HEAD").strip()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_password_in_cruft_s_answers_is_kept_out_of_git(
+    own_template: Path, tmp_path: Path, masked: bool
+) -> None:
+    """git ignores the file until the password is masked; updates work before and after."""
+    project = create(own_template, tmp_path / "created", database_url=URL)
+    assert "password in .cruft.json" in project.output
+    assert git(project.path, "status", "--porcelain") == ""
+    assert "hunter2" not in git(project.path, "cat-file", "--batch", "--batch-all-objects")
+    if masked:
+        state = project.path / ".cruft.json"
+        state.write_text(state.read_text().replace("hunter2", "***"))
+        git(project.path, "add", "--force", ".cruft.json")
+        git(project.path, "commit", "--quiet", "--message", "answers without the password")
+
+    next_version(own_template)
+    cruft("update", "--skip-apply-ask", folder=project.path)
+    assert "# the next version of the template" in project.text("Makefile")
+    assert "hunter2" in env(project)["SQLALCHEMY_DATABASE_URI"]
+    assert ("hunter2" in project.text(".cruft.json")) is not masked
