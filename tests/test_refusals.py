@@ -108,6 +108,8 @@ def test_unlimited_overflow_is_refused_with_the_reason(bake: Bake) -> None:
         ("postgresql://u:hunter2", "a port"),
         ("postgresql://u:hun@ter@hunter2/@h/d", "%40"),
         ("postgresql://h/d?password=hunter2&x", "name=value"),
+        ("postgresql://u:a/hunter2@h/d", "/ %2F"),
+        ("postgresql://u:a?hunter2@h/d", "%XX"),
         ("u:hunter2@h/d", "postgresql://"),
     ],
 )

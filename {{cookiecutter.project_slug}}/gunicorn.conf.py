@@ -39,6 +39,8 @@ workers = _settings["WEB_CONCURRENCY"]
 threads = _settings["WEB_THREADS"]
 # requests in flight may use their whole statement timeout before a worker ends
 graceful_timeout = int(_settings["SQLALCHEMY_STATEMENT_TIMEOUT"]) + 5
+# no door into the server that nobody asked for
+control_socket_disable = True
 # a heartbeat file on a disk can stall a worker
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from threading import Barrier, Lock
 from time import sleep
 from typing import Any
@@ -330,3 +331,14 @@ def test_a_command_opens_no_pool() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
 
     assert done.stdout.strip() == NullPool.__name__
+
+
+def test_sqlite_checks_foreign_keys_and_lets_readers_read_while_one_writes(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'own.db'}"
+    app = service.create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": url})
+    engine = app.extensions["pool"].engines["default"]
+
+    with engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+    engine.dispose()

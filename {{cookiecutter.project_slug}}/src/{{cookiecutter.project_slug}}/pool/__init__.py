@@ -11,7 +11,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import Connection, Engine
 
-from . import care, leaks, lifecycle, metrics, options, page, resilience, transactions
+from . import care, leaks, lifecycle, metrics, options, page, resilience, sqlite, transactions
 
 __all__ = ["Pools", "configure", "init_app"]
 
@@ -37,6 +37,7 @@ def init_app(app: Flask, db: SQLAlchemy) -> None:
         pools.engines[name] = engine
         care.watch(engine, name, app.config)
         leaks.watch(engine)
+        sqlite.watch(engine)
         lifecycle.watch(engine)
         pools.deferred[engine] = transactions.watch(engine)
     resilience.init_app(app, db)
