@@ -109,6 +109,7 @@ def copy_template(target: Path) -> Path:
             shutil.copy2(ROOT / name, target / name)
     git(target, "init", "--quiet")
     commit(target, "the template")
+    git(target, "clean", "-dfxq")  # empty folders, as in a clone
     return target
 
 

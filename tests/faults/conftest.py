@@ -1,0 +1,107 @@
+"""What the fault tests share: the installed project, databases with its schema, services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import servers
+from servers.process import running
+
+from .project import Project, Setting, install
+from .service import Service
+
+Serve = Callable[..., Service]
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database with the project's schema, on one of the servers."""
+
+    server: servers.PostgreSQL | servers.MariaDB
+    name: str
+
+    def url(self, port: int | None = None) -> str:
+        """Give its URL, through another port if there is a proxy."""
+        return self.server.url(self.name, port)
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Run one statement as an administrator and give its rows."""
+        return self.server.rows(query, database=self.name)
+
+    def names(self) -> list[str]:
+        """Give the names of all users, in order."""
+        quote = "`" if isinstance(self.server, servers.MariaDB) else '"'
+        return [row["name"] for row in self.rows(f"SELECT name FROM {quote}user{quote} ORDER BY 1")]
+
+    def connections(self) -> list[dict[str, Any]]:
+        """Give what the server knows of its clients."""
+        return self.server.connections(self.name)
+
+    def kill(self) -> int:
+        """End every client's connection."""
+        return self.server.kill_backends(self.name)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark every test of this folder: it installs the baked project."""
+    if Path(item.path).parent == Path(__file__).parent:
+        item.add_marker("project")
+
+
+@pytest.fixture(scope="session")
+def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Give the baked and installed project."""
+    return install(tmp_path_factory.mktemp("faults"), template)
+
+
+@pytest.fixture(scope="session")
+def _postgresql_database(project: Project, postgresql: servers.PostgreSQL) -> Database:
+    database = Database(postgresql, postgresql.create_database())
+    project.migrate(database.url())
+    return database
+
+
+@pytest.fixture(scope="session")
+def _mariadb_database(project: Project, mariadb: servers.MariaDB) -> Database:
+    database = Database(mariadb, mariadb.create_database())
+    project.migrate(database.url())
+    return database
+
+
+@pytest.fixture
+def on_postgresql(_postgresql_database: Database) -> Database:
+    """Give a database without users on PostgreSQL."""
+    _postgresql_database.rows('TRUNCATE "user" CASCADE')
+    return _postgresql_database
+
+
+@pytest.fixture
+def on_mariadb(_mariadb_database: Database) -> Database:
+    """Give a database without users on MariaDB."""
+    _mariadb_database.rows("DELETE FROM `user`")
+    return _mariadb_database
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.needs(name)) for name in ("postgresql", "mariadb")]
+)
+def database(request: pytest.FixtureRequest) -> Database:
+    """Give a database without users, on one server after the other."""
+    found: Database = request.getfixturevalue(f"on_{request.param}")
+    return found
+
+
+@pytest.fixture
+def serve(project: Project) -> Iterator[Serve]:
+    """Give a function that starts the service on a database; all are stopped after the test."""
+    with ExitStack() as stack:
+
+        def start(url: str, *arguments: str, **settings: Setting) -> Service:
+            return stack.enter_context(running(Service(project, url, *arguments, **settings)))
+
+        yield start

@@ -1,0 +1,34 @@
+"""Every backend is killed, again and again, while the service is under load."""
+
+from __future__ import annotations
+
+from .conftest import Database, Serve
+from .load import REQUESTS, every, load, statuses
+
+
+def test_no_read_fails(database: Database, serve: Serve) -> None:
+    """Reads are run once more: 0 of them fail, however often all connections die."""
+    service = serve(database.url())
+
+    with every(0.5, database.kill) as kills:
+        answers = load(lambda _: service.get(), REQUESTS)
+
+    assert statuses(answers) == {200: REQUESTS}
+    assert sum(kills) > 0
+    assert service.metric("db_client_request_retries_total") > 0
+    assert service.metric("db_client_connection_replaced_total", reason="died") > 0
+
+
+def test_each_write_is_done_once_or_refused(database: Database, serve: Serve) -> None:
+    """Each 201 is in the table exactly once, every other answer is a 503 and is not."""
+    service = serve(database.url())
+
+    with every(0.5, database.kill) as kills:
+        answers = load(lambda number: service.post(f"user {number}"), REQUESTS)
+
+    assert set(statuses(answers)) <= {201, 503}
+    assert all(answer.status == 201 or answer.is_clean_refusal for answer in answers)
+    created = sorted(answer.data["name"] for answer in answers if answer.status == 201)
+    assert sorted(database.names()) == created
+    assert len(created) > REQUESTS / 2
+    assert sum(kills) > 0
