@@ -11,29 +11,33 @@ export PATH := $(PATH):$(shell printf '%s:' "$$HOME"/.pyenv/versions/3.*/bin)
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
-demo: .venv/ready ## bake the template with its defaults into demo/ and serve it (HOST, PORT)
+demo: .venv/bin/cookiecutter ## bake the template with its defaults into demo/ and serve it (HOST, PORT)
 	@.venv/bin/cookiecutter --no-input --overwrite-if-exists --output-dir demo .
 	@exec $(MAKE) -C demo/*/ run
 
-test: .venv/ready ## run all tests through tox
+test: .venv/bin/tox ## run all tests through tox
 	@status=0; .venv/bin/tox run || status=$$?; \
 		[ ! -x .tox/newest/bin/python ] || .tox/newest/bin/python tests/servers/programs.py; \
 		exit $$status
 
-lint: .venv/ready ## check style and types
+lint: .venv/bin/tox ## check style and types
 	@.venv/bin/tox run -e lint,types
 
-bench: .venv/ready ## measure the project side by side with others
+bench: .venv/bin/tox ## measure the project side by side with others
 	@.venv/bin/tox run -e bench
 
 clean: ## remove all that the other commands made
 	@rm -rf .venv .tox demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.venv/ready: Makefile
+.venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Python 3.11 or newer is needed, and $(PYTHON) is older or missing." \
 			"Name one that is there: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; \
 		exit 1; }
-	@$(PYTHON) -m venv --clear .venv
-	@.venv/bin/pip install --quiet 'cookiecutter>=2.6' 'tox>=4.30' 'tox-uv>=1.29'
-	@touch $@
+	@$(PYTHON) -m venv .venv
+
+.venv/bin/cookiecutter: | .venv/bin/python
+	@.venv/bin/pip install --quiet 'cookiecutter>=2.6'
+
+.venv/bin/tox: | .venv/bin/python
+	@.venv/bin/pip install --quiet 'tox>=4.30' 'tox-uv>=1.29'
