@@ -25,7 +25,7 @@ TAKEN = tuple(
     prometheus_client psycopg psycopg2 psycopg_binary psycopg_pool py pycparser pygments pylab
     pymysql pyparsing pyproject_api pytest pytest_cov pytest_timeout pytest_xdist
     python_dateutil python_discovery python_dotenv pyyaml rich ruff setuptools six
-    sortedcontainers sqlalchemy src static templates test tests tomli tomli_w tox tox_uv
+    sortedcontainers sqlalchemy src static templates test tests tomli tomli_w tomlkit tox tox_uv
     trove_classifiers types_pymysql typing_extensions tzdata uv venv virtualenv werkzeug wheel
     xdist yaml
     """.split()
@@ -143,7 +143,7 @@ def shown(prompt: str, value: object) -> str:
         scheme, separator, rest = line.partition("://")
         place = rest.rpartition("@")[2].partition("?")[0]
         # a password whose @host was forgotten stands where a port would
-        place = re.sub(r"^([^/:]*):(?![0-9]*(/|$))[^/]*", r"\1:***", place)
+        place = re.sub(r"^([^/:]*):(?![0-9]{1,5}(/|$))[^/]*", r"\1:***", place)
         line = f"{scheme}://{'***@' if '@' in rest else ''}{place}{'?***' if '?' in rest else ''}"
         if not separator:
             line = "***" if re.search("[:@]", scheme) else scheme

@@ -41,5 +41,5 @@ def init_app(app: Flask, db: SQLAlchemy) -> None:
         lifecycle.watch(engine)
         pools.deferred[engine] = transactions.watch(engine)
     resilience.init_app(app, db)
-    app.register_blueprint(metrics.bp)
+    app.register_blueprint(scrape.bp)
     app.register_blueprint(page.bp)

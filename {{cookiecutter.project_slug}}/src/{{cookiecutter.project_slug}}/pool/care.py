@@ -53,7 +53,7 @@ class Care:
             connection = driver_pymysql.Connection(*cargs, **cparams)
         else:
             connection = dialect.connect(*cargs, **cparams)
-        self.metrics.create_time.observe(perf_counter() - started)
+        self.metrics.created(perf_counter() - started)
         return cast(DBAPIConnection, connection)
 
     def connect(self, connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
@@ -92,7 +92,7 @@ class Care:
 
     def close(self, connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         """Count a connection that is gone."""
-        self.metrics.idle.dec()
+        self.metrics.closed()
 
     def invalidate(
         self,
@@ -110,7 +110,7 @@ class Care:
         slot = info.get("slot")
         if slot is not None and slot.connection is connection:
             del info["slot"]
-            self.metrics.in_use.dec()
+            self.metrics.detached()
             slot.release()
 
     def _alive(self, connection: Any) -> bool:

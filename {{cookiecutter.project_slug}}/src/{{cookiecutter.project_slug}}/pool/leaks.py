@@ -65,7 +65,7 @@ def _recover(error: BaseException | None) -> None:
     taken: Taken = g.pop("pool_taken", {})
     for proxy, taker, pool in list(taken.values()):
         if proxy.is_valid and not proxy.is_detached:
-            pool.metrics.leaks.inc()
+            pool.metrics.leaked(taker)
             logger.warning("connection leak: taken at %s, never closed; now given back", taker)
             proxy.close()
 

@@ -28,11 +28,11 @@ def watch(engine: Engine) -> None:
 
 def prefill(app: Flask) -> None:
     """Open pool_size connections in each pool, or log why not."""
-    if not app.config["POOL_PREFILL"]:
-        return
     for name, engine in app.extensions["pool"].engines.items():
         if isinstance(engine.pool, MeteredPool):
-            _fill(engine, engine.pool.size(), name)
+            engine.pool.metrics.limits(engine.pool.size(), engine.pool.gate.capacity)
+            if app.config["POOL_PREFILL"]:
+                _fill(engine, engine.pool.size(), name)
 
 
 def close() -> None:

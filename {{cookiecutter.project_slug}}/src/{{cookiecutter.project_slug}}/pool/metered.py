@@ -61,7 +61,7 @@ class MeteredPool(QueuePool):
     def connect(self) -> PoolProxiedConnection:
         """Wait in line, then take a connection; TimeoutError if none is returned in time."""
         asked = perf_counter()
-        self._pass_gate()
+        self._pass_gate(asked)
         slot = Slot(self)
         try:
             connection = super().connect()
@@ -89,12 +89,14 @@ class MeteredPool(QueuePool):
         self.disposed = True
         super().dispose()
 
-    def _pass_gate(self) -> None:
+    def _pass_gate(self, asked: float) -> None:
         if self.gate.take():
             return
+        self.metrics.queued(1)
         try:
-            with self.metrics.pending.track_inprogress():
-                self.gate.wait()
+            self.gate.wait()
         except PoolTimeoutError:
-            self.metrics.timeouts.inc()
+            self.metrics.timed_out(perf_counter() - asked)
             raise
+        finally:
+            self.metrics.queued(-1)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hmac
 import os
+from collections import deque
+from collections.abc import Callable
+from functools import cache
+from threading import Lock
 
-from flask import Blueprint, Response, abort, current_app, request
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import Counter, Gauge, Histogram
 
 BUCKETS = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
     0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 )  # fmt: skip
 POOL = ["pool_name"]
+REPLACED_REASONS = ("recycled", "dead", "died")
+UNAVAILABLE_REASONS = ("exhausted", "unavailable")
 
 COUNT = Gauge(
     "db_client_connection_count",
@@ -78,13 +73,17 @@ UNAVAILABLE = Counter(
     ["reason"],
 )
 
-bp = Blueprint("metrics", __name__)
+Change = tuple[Callable[[float], object], float]
+
+_changes: deque[Change] = deque()
+_busy = Lock()
 
 
 class PoolMetrics:
     """The metrics of one pool."""
 
     def __init__(self, name: str) -> None:
+        _guard_forks()
         self.name = name
         self.idle = COUNT.labels(name, "idle")
         self.in_use = COUNT.labels(name, "used")
@@ -94,50 +93,97 @@ class PoolMetrics:
         self.wait_time = WAIT_TIME.labels(name)
         self.use_time = USE_TIME.labels(name)
         self.leaks = LEAKS.labels(name)
+        # from the start, so that the first one is an increase
+        self.replaced_by = {reason: REPLACED.labels(name, reason) for reason in REPLACED_REASONS}
+        for reason in UNAVAILABLE_REASONS:
+            UNAVAILABLE.labels(reason)
+        # told of each wait, in the thread that waited
+        self.waited: Callable[[float], None] | None = None
 
-    def taken(self, waited: float) -> None:
-        """Count a connection handed out after this wait (seconds)."""
-        self.wait_time.observe(waited)
-        self.in_use.inc()
-        self.idle.dec()
+    def limits(self, size: int, capacity: int) -> None:
+        """Tell how many connections this worker keeps, and how many it may open."""
+        record((IDLE_MAX.labels(self.name).set, size), (MAX.labels(self.name).set, capacity))
 
-    def returned(self, used: float) -> None:
-        """Count a connection that came back after this use (seconds)."""
-        self.use_time.observe(used)
-        self.in_use.dec()
-        self.idle.inc()
-
-    def replaced(self, reason: str) -> None:
-        """Count a connection that was recycled, dead or died."""
-        REPLACED.labels(self.name, reason).inc()
+    def created(self, seconds: float) -> None:
+        """Note how long it took to connect."""
+        record((self.create_time.observe, seconds))
 
     def opened(self, size: int, capacity: int) -> None:
         """Count a connection, in a pool of this size and capacity."""
-        self.idle.inc()
-        IDLE_MAX.labels(self.name).set(size)
-        MAX.labels(self.name).set(capacity)
+        record((self.idle.inc, 1))
+        self.limits(size, capacity)
+
+    def closed(self) -> None:
+        """Count an idle connection that is gone."""
+        record((self.idle.dec, 1))
+
+    def detached(self) -> None:
+        """Count a connection in use that left the pool."""
+        record((self.in_use.dec, 1))
+
+    def taken(self, seconds: float) -> None:
+        """Count a connection handed out after this wait."""
+        record((self.wait_time.observe, seconds), (self.in_use.inc, 1), (self.idle.dec, 1))
+        if self.waited:
+            self.waited(seconds)
+
+    def returned(self, seconds: float) -> None:
+        """Count a connection that came back after this use."""
+        record((self.use_time.observe, seconds), (self.in_use.dec, 1), (self.idle.inc, 1))
+
+    def queued(self, change: int) -> None:
+        """Count a thread that begins (1) or ends (-1) to wait."""
+        record((self.pending.inc, change))
+
+    def timed_out(self, seconds: float) -> None:
+        """Count a wait that ended without a connection."""
+        record((self.timeouts.inc, 1))
+        if self.waited:
+            self.waited(seconds)
+
+    def replaced(self, reason: str) -> None:
+        """Count a connection that was recycled, dead or died."""
+        record((self.replaced_by[reason].inc, 1))
+
+    def leaked(self) -> None:
+        """Count a connection that was taken by hand and not given back."""
+        record((self.leaks.inc, 1))
 
     def forget(self) -> None:
         """Count nothing, in a new process: what was counted is its parent's."""
-        for gauge in (self.idle, self.in_use, self.pending):
-            gauge.set(0)
+        _changes.clear()
+        record(*((gauge.set, 0) for gauge in (self.idle, self.in_use, self.pending)))
 
 
-@bp.get("/metrics")
-def metrics() -> Response:
-    """The metrics of all workers."""
-    require_operator()
-    registry: CollectorRegistry = REGISTRY
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+def record(*changes: Change) -> None:
+    """Apply changes; a thread that finds another one at it leaves them to that one.
+
+    prometheus_client's own lock is not reentrant: were it waited for, the garbage collector
+    could block a thread for good by returning a connection while the thread holds it.
+    """
+    _changes.extend(changes)
+    while _changes and _busy.acquire(blocking=False):
+        try:
+            while _changes:
+                change, amount = _changes.popleft()
+                change(amount)
+        finally:
+            _busy.release()
 
 
-def require_operator() -> None:
-    """Hide operators' pages (404) but in debug mode or for the bearer of OPS_TOKEN."""
-    token = current_app.config.get("OPS_TOKEN") or ""
-    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if current_app.debug or (token and hmac.compare_digest(given.encode(), token.encode())):
-        return
-    abort(404)
+def retried() -> None:
+    """Count a safe request that is run once more."""
+    record((RETRIES.inc, 1))
+
+
+def unavailable(reason: str) -> None:
+    """Count a request that the database kept from being served."""
+    record((UNAVAILABLE.labels(reason).inc, 1))
+
+
+@cache
+def _guard_forks() -> None:
+    """Fork only while nobody holds prometheus_client's lock: a child could never free it."""
+    os.register_at_fork(
+        before=_busy.acquire, after_in_parent=_busy.release, after_in_child=_busy.release
+    )

@@ -54,7 +54,7 @@ def init_app(app: Flask, db: SQLAlchemy) -> None:
     throttles = {Exhausted: Throttle(), Unavailable: Throttle()}
 
     def unavailable(kind: type[ServiceUnavailable], reason: str) -> ResponseReturnValue:
-        metrics.UNAVAILABLE.labels(kind.__name__.lower()).inc()
+        metrics.unavailable(kind.__name__.lower())
         throttles[kind].warning(f"503 {kind.__name__.lower()}: {reason}")
         db.session.remove()
         return current_app.handle_http_exception(kind(retry_after=RETRY_AFTER))
@@ -66,7 +66,7 @@ def init_app(app: Flask, db: SQLAlchemy) -> None:
     @app.errorhandler(DBAPIError)
     def failed(error: DBAPIError) -> ResponseReturnValue:
         if error.connection_invalidated and _may_run_again():
-            metrics.RETRIES.inc()
+            metrics.retried()
             return _run_again(db)
         if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
             return unavailable(Unavailable, f"{type(error.orig).__name__}: {error.orig}")
