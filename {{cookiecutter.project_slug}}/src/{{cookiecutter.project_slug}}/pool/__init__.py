@@ -11,7 +11,18 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import Connection, Engine
 
-from . import care, leaks, lifecycle, metrics, options, page, resilience, sqlite, transactions
+from . import (
+    care,
+    leaks,
+    lifecycle,
+    options,
+    page,
+    resilience,
+    scrape,
+    sqlite,
+    timing,
+    transactions,
+)
 
 __all__ = ["Pools", "configure", "init_app"]
 
@@ -40,6 +51,7 @@ def init_app(app: Flask, db: SQLAlchemy) -> None:
         sqlite.watch(engine)
         lifecycle.watch(engine)
         pools.deferred[engine] = transactions.watch(engine)
+    timing.init_app(app, pools.engines.values())
     resilience.init_app(app, db)
     app.register_blueprint(scrape.bp)
     app.register_blueprint(page.bp)

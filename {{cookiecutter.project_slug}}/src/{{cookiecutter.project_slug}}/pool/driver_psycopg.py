@@ -22,3 +22,8 @@ class Connection(psycopg.Connection[Any]):
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.close()  # the answer may still come, for nobody
             raise
+
+    def rollback(self) -> None:
+        """Roll back if a transaction is open, else do nothing: each read ends here."""
+        if self.pgconn.transaction_status != TransactionStatus.IDLE:
+            super().rollback()

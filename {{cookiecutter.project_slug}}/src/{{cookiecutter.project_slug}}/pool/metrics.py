@@ -10,6 +10,8 @@ from threading import Lock
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from . import notes
+
 BUCKETS = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
     0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
@@ -145,9 +147,10 @@ class PoolMetrics:
         """Count a connection that was recycled, dead or died."""
         record((self.replaced_by[reason].inc, 1))
 
-    def leaked(self) -> None:
-        """Count a connection that was taken by hand and not given back."""
+    def leaked(self, taker: str) -> None:
+        """Count a connection that was taken by hand at this line and not given back."""
         record((self.leaks.inc, 1))
+        notes.leave(self.name, taker)
 
     def forget(self) -> None:
         """Count nothing, in a new process: what was counted is its parent's."""

@@ -1,0 +1,114 @@
+"""The database goes away and comes back, while the workers stay."""
+
+from __future__ import annotations
+
+import time
+
+import servers
+
+from .conftest import Database, Serve
+from .load import load, statuses, steadily
+from .service import Service
+
+
+def workers(service: Service) -> list[int]:
+    """Give the process ids of the workers."""
+    return sorted(worker.pid for worker in service.workers())
+
+
+def seconds_to_recover(service: Service) -> float:
+    """Ask until every one of some requests in a row is served, and tell how long that took."""
+    started = time.monotonic()
+    servers.wait_until(lambda: {service.get().status for _ in range(8)} == {200})
+    return time.monotonic() - started
+
+
+def test_a_restart_costs_503_and_nothing_else(database: Database, serve: Serve) -> None:
+    """While the server restarts requests are refused; then all are served by the same workers."""
+    service = serve(database.url())
+    before = workers(service)
+
+    with steadily(lambda _: service.get()) as answers:
+        servers.wait_until(lambda: len(answers) > 50)
+        database.server.restart()
+        assert seconds_to_recover(service) < 1
+
+    assert set(statuses(answers)) <= {200, 503}
+    assert all(answer.is_clean_refusal for answer in answers if answer.status != 200)
+    assert workers(service) == before
+
+
+def test_a_crash_costs_503_and_nothing_else(database: Database, serve: Serve) -> None:
+    """The same for writes and a server that is killed: what was answered with 201 is there."""
+    service = serve(database.url())
+
+    with steadily(lambda number: service.post(f"user {number}")) as answers:
+        servers.wait_until(lambda: len(answers) > 50)
+        database.server.restart(crash=True)
+        assert seconds_to_recover(service) < 1
+
+    created = [answer.data["name"] for answer in answers if answer.status == 201]
+    assert all(answer.status == 201 or answer.is_clean_refusal for answer in answers)
+    assert sorted(created) == sorted(database.names())
+
+
+def test_while_the_server_is_away_requests_are_refused_fast(
+    database: Database, serve: Serve
+) -> None:
+    """503 with Retry-After, not after a timeout, and ready again within a second of its return."""
+    service = serve(database.url())
+    before = workers(service)
+
+    database.server.stop()
+    try:
+        refused = load(lambda n: service.get() if n % 2 else service.post(f"lost {n}"), 100)
+        ready = service.get("/healthz/ready")
+        live = service.get("/healthz/live")
+    finally:
+        database.server.start()
+    recovered = seconds_to_recover(service)
+
+    assert all(answer.is_clean_refusal for answer in refused)
+    assert max(answer.seconds for answer in refused) < 1
+    assert (ready.status, ready.data["detail"]) == (503, "unreachable")
+    assert live.status == 200
+    assert recovered < 1
+    assert workers(service) == before
+    assert service.metric("db_client_request_unavailable_total", reason="unavailable") == 100
+    assert database.names() == []
+
+
+def test_a_service_that_starts_before_its_database_serves_as_soon_as_it_is_there(
+    database: Database, serve: Serve
+) -> None:
+    """Warming up fails with a line in the log, and nothing else does."""
+    database.server.stop()
+    try:
+        service = serve(database.url())
+        refused = service.get()
+    finally:
+        database.server.start()
+
+    assert refused.is_clean_refusal
+    assert seconds_to_recover(service) < 1
+    assert "not warmed up" in service.log()
+
+
+def test_no_client_sees_a_drivers_text(database: Database, serve: Serve) -> None:
+    """The reason is in the log, with at most one line a second for each worker."""
+    service = serve(database.url(), WEB_CONCURRENCY=1)
+
+    database.server.stop()
+    started = time.monotonic()
+    try:
+        refused = load(lambda _: service.get(), 300)
+    finally:
+        took = time.monotonic() - started
+        database.server.start()
+
+    assert len({answer.text for answer in refused}) == 1
+    told = ("127.0.0.1", str(database.server.port), "psycopg", "pymysql", "SELECT", "refused")
+    assert not [word for word in told if word in refused[0].text]
+    lines = [line for line in service.log().splitlines() if "503 unavailable" in line]
+    assert 1 <= len(lines) <= took + 2
+    assert "Traceback" not in service.log()

@@ -1,0 +1,112 @@
+"""What never answers, or answers late, holds no request for longer than the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import servers
+
+from .conftest import Database, Serve
+from .load import load, steadily
+from .service import SMALL, WITH_VIEWS, Service
+
+OpenProxy = Callable[[int], servers.Proxy]
+
+CONNECT = float(SMALL["SQLALCHEMY_CONNECT_TIMEOUT"])
+STATEMENT = float(SMALL["SQLALCHEMY_STATEMENT_TIMEOUT"])
+LONGEST = CONNECT + STATEMENT + 1
+
+# threads that wait for a slot would be held by others, not by the server
+ENOUGH = {"WEB_CONCURRENCY": 1, "WEB_THREADS": 4, "SQLALCHEMY_POOL_SIZE": 4}
+
+
+def warm(service: Service) -> None:
+    """Have every connection of the pool used just now."""
+    assert {answer.status for answer in load(lambda _: service.get(), 40)} == {200}
+
+
+def ask(service: Service, number: int) -> float:
+    """Read or write, whatever comes, and tell how long it took."""
+    answer = service.get() if number % 2 else service.post(f"user {number}")
+    assert answer.status in (200, 201) or answer.is_clean_refusal, answer
+    return answer.seconds
+
+
+def test_a_frozen_server_holds_no_request_longer_than_its_timeouts(
+    database: Database, serve: Serve
+) -> None:
+    """SIGSTOP: its machine still acknowledges every packet, so that TCP notices nothing."""
+    service = serve(database.url(), **ENOUGH)
+    warm(service)
+
+    with database.server.paused():
+        answers = load(lambda n: service.get() if n % 2 else service.post(f"user {n}"), 12, 4)
+    servers.wait_until(lambda: service.get().status == 200)
+
+    assert all(answer.is_clean_refusal for answer in answers), answers
+    assert max(answer.seconds for answer in answers) < LONGEST
+
+
+def test_a_server_that_freezes_under_load_holds_no_request_longer(
+    database: Database, serve: Serve
+) -> None:
+    """Statements on their way when the server freezes are given up too."""
+    service = serve(database.url(), **ENOUGH)
+
+    with steadily(lambda n: service.get() if n % 2 else service.post(f"user {n}"), 4) as answers:
+        servers.wait_until(lambda: len(answers) > 50)
+        with database.server.paused():
+            before = len(answers)
+            servers.wait_until(lambda: len(answers) > before + 10, 60)
+        servers.wait_until(lambda: service.get().status == 200)
+
+    assert all(a.status in (200, 201) or a.is_clean_refusal for a in answers)
+    assert max(answer.seconds for answer in answers) < LONGEST
+    created = [answer.data["name"] for answer in answers if answer.status == 201]
+    assert set(created) <= set(database.names())
+    assert len(database.names()) == len(set(database.names()))
+
+
+def test_a_black_hole_holds_no_request_longer_than_its_timeouts(
+    database: Database, serve: Serve, proxy: OpenProxy
+) -> None:
+    """The network swallows all packets, those of new connections too, and gives no error."""
+    between = proxy(database.server.port)
+    service = serve(database.url(between.port), **ENOUGH)
+    warm(service)
+
+    between.silence()
+    answers = load(lambda n: service.get() if n % 2 else service.post(f"user {n}"), 12, 4)
+    between.speak()
+
+    assert all(answer.is_clean_refusal for answer in answers), answers
+    assert max(answer.seconds for answer in answers) < LONGEST
+    servers.wait_until(lambda: service.get().status == 200)
+
+
+def test_readiness_answers_within_its_second_on_a_frozen_server(
+    database: Database, serve: Serve
+) -> None:
+    """A load balancer learns at once that this worker can't serve."""
+    service = serve(database.url(), **ENOUGH)
+
+    with database.server.paused():
+        answers = [service.get("/healthz/ready") for _ in range(3)]
+
+    assert [answer.status for answer in answers] == [503] * 3
+    assert {answer.data["detail"] for answer in answers} == {"unreachable"}
+    assert max(answer.seconds for answer in answers) < 2
+    servers.wait_until(lambda: service.get("/healthz/ready").status == 200)
+
+
+def test_a_statement_that_takes_too_long_is_ended(database: Database, serve: Serve) -> None:
+    """The server ends it, the client gets 503, and the connection lives on."""
+    service = serve(database.url(), *WITH_VIEWS, **ENOUGH, SQLALCHEMY_STATEMENT_TIMEOUT=1)
+    warm(service)
+
+    slow = service.get("/probe/sleep?seconds=30")
+
+    assert slow.is_clean_refusal
+    assert 0.5 < slow.seconds < 1 + CONNECT + 1
+    warm(service)
+    assert service.metric("db_client_connection_count", state="used") == 0

@@ -1,0 +1,67 @@
+"""What operators read: `/metrics`, and each worker's part of it."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from flask import Blueprint, Response, abort, current_app, request
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from . import notes
+
+bp = Blueprint("metrics", __name__)
+
+
+class Samples(Counter[tuple[str, frozenset[tuple[str, str]]]]):
+    """What one worker, or all of them, counted."""
+
+    def add(self, metrics: Iterable[Metric]) -> None:
+        """Add metrics as prometheus_client gives them."""
+        for metric in metrics:
+            for sample in metric.samples:
+                self[sample.name, frozenset(sample.labels.items())] += sample.value  # type: ignore[assignment]
+
+    def value(self, name: str, **labels: str) -> float:
+        """Return one sample, 0 if there is none yet."""
+        return self[name, frozenset(labels.items())]
+
+
+@bp.get("/metrics")
+def metrics() -> Response:
+    """The metrics of all workers."""
+    require_operator()
+    registry: CollectorRegistry = REGISTRY
+    if notes.folder():
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def by_process() -> dict[int, Samples]:
+    """Return what each process counted, those that ended too."""
+    found: dict[int, Samples] = defaultdict(Samples)
+    folder = notes.folder()
+    if folder is None:
+        found[os.getpid()].add(REGISTRY.collect())
+        return found
+    files = defaultdict(list)
+    for file in folder.glob("*.db"):
+        files[int(re.sub(r"\D", "", file.stem))].append(str(file))
+    for pid, names in files.items():
+        found[pid].add(MultiProcessCollector.merge(names))  # type: ignore[no-untyped-call]
+    return found
+
+
+def require_operator() -> None:
+    """Hide operators' pages (404) but in debug mode or for the bearer of OPS_TOKEN."""
+    token = current_app.config.get("OPS_TOKEN") or ""
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if current_app.debug or (token and hmac.compare_digest(given.encode(), token.encode())):
+        return
+    abort(404)

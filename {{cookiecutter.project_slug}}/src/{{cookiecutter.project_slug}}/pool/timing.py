@@ -1,0 +1,77 @@
+"""Server-Timing: how long a response waited for the pool and for the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import perf_counter
+from typing import Any
+
+from flask import Flask, Response, has_request_context, request
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from .metered import MeteredPool
+
+SPENT = "pool.spent.{}"
+BEGAN = "timing_began"
+
+
+def init_app(app: Flask, engines: Iterable[Engine]) -> None:
+    """Time the pools and databases of each request, if SERVER_TIMING says so."""
+    if not app.config["SERVER_TIMING"]:
+        return
+    for engine in engines:
+        watch(engine)
+    app.after_request(tell)
+
+
+def watch(engine: Engine) -> None:
+    """Listen to what takes time; after the listeners that send statements of their own."""
+    if isinstance(engine.pool, MeteredPool):
+        engine.pool.metrics.waited = lambda seconds: spend("pool", seconds)
+    event.listen(engine, "before_cursor_execute", _begin)
+    event.listen(engine, "after_cursor_execute", _end)
+    event.listen(engine, "handle_error", _failed)
+    # a commit has an event before it only; giving the connection back comes right after
+    event.listen(engine, "commit", _begin)
+    event.listen(engine, "checkin", _returned)
+
+
+def spend(what: str, seconds: float) -> None:
+    """Add to what the current request spent on pool or db."""
+    if has_request_context():
+        key = SPENT.format(what)
+        request.environ[key] = request.environ.get(key, 0.0) + seconds
+
+
+def tell(response: Response) -> Response:
+    """Say in a header what the browser's network panel shows, in milliseconds."""
+    spent = ((what, request.environ.get(SPENT.format(what), 0.0)) for what in ("pool", "db"))
+    timings = ", ".join(f"{what};dur={seconds * 1000:.2f}" for what, seconds in spent)
+    response.headers.add("Server-Timing", timings)
+    return response
+
+
+def _begin(connection: Connection, *_: Any) -> None:
+    connection.info[BEGAN] = perf_counter()
+
+
+def _end(connection: Connection, *_: Any) -> None:
+    _stop(connection.info)
+
+
+def _failed(context: ExceptionContext) -> None:
+    if context.connection is not None and not context.connection.invalidated:
+        _stop(context.connection.info)
+
+
+def _returned(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    _stop(record.info)
+
+
+def _stop(info: Any) -> None:
+    began = info.pop(BEGAN, None)
+    if began is not None:
+        spend("db", perf_counter() - began)
