@@ -8,6 +8,7 @@ import sys
 
 from flask.cli import load_dotenv
 from flask_migrate import upgrade
+from sqlalchemy.exc import SQLAlchemyError
 
 from . import create_app
 from .config import SettingError
@@ -22,10 +23,12 @@ def main() -> None:
         app = create_app()
     except SettingError as error:
         sys.exit(error.message)
-    if os.environ.get("WERKZEUG_RUN_MAIN") != "true":  # the reloader starts this file again
-        with app.app_context():
-            upgrade()
-    else:
+    if not app.debug or os.environ.get("WERKZEUG_RUN_MAIN") == "true":  # not the reloader's parent
+        try:
+            with app.app_context():
+                upgrade()
+        except SQLAlchemyError as error:
+            sys.exit(f"the database can't be upgraded: {getattr(error, 'orig', error)}")
         lifecycle.prefill(app)
     # the debugger runs code: it answers this machine only
     app.run(app.config["HOST"], app.config["PORT"], use_debugger=_is_local(app.config["HOST"]))

@@ -134,6 +134,9 @@ def init_app(app: Flask, test_config: Mapping[str, Any] | None) -> None:
     overrides = dict(test_config or {})
     app.config.from_mapping(overrides)
     app.config.from_mapping(read(os.environ, overrides))
+    app.config["SQLALCHEMY_BINDS"] = {
+        key: _bind(key, bind) for key, bind in app.config.get("SQLALCHEMY_BINDS", {}).items()
+    }
     app.config.setdefault("SERVER_TIMING", app.debug)
     app.config.setdefault("MAX_CONTENT_LENGTH", 64 * 1024)
     if not app.debug and not app.testing:
@@ -168,6 +171,15 @@ def read(environ: Mapping[str, str], overrides: Mapping[str, Any] = {}) -> dict[
         "WEB_THREADS", min(8, values["SQLALCHEMY_POOL_SIZE"] + values["SQLALCHEMY_MAX_OVERFLOW"])
     )
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _bind(key: str, bind: Any) -> dict[str, Any]:
+    """Return a bind's engine options with its URL's driver named."""
+    options = dict(bind) if isinstance(bind, Mapping) else {"url": bind}
+    try:
+        return options | {"url": database_url(options.get("url"))}
+    except _Refused as refused:
+        raise SettingError(f"SQLALCHEMY_BINDS[{key!r}]: use {refused.args[0]}") from None
 
 
 def _plain_number(value: str) -> bool:

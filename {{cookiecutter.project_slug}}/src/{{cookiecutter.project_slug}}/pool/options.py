@@ -30,11 +30,9 @@ def configure(app: Flask) -> None:
     default |= config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}
     config["SQLALCHEMY_DATABASE_URI"] = default.pop("url")
     config["SQLALCHEMY_ENGINE_OPTIONS"] = default
-    binds = {}
-    for key, bind in (config.get("SQLALCHEMY_BINDS") or {}).items():
-        given = dict(bind) if isinstance(bind, Mapping) else {"url": bind}
-        binds[key] = engine_options(make_url(given.pop("url")), config) | given
-    config["SQLALCHEMY_BINDS"] = binds
+    for key, bind in config["SQLALCHEMY_BINDS"].items():
+        given = {name: value for name, value in bind.items() if name != "url"}
+        config["SQLALCHEMY_BINDS"][key] = engine_options(make_url(bind["url"]), config) | given
     # before the extension's own teardown, as teardowns run last in, first out
     leaks.init_app(app)
 

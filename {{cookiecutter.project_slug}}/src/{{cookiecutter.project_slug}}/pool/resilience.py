@@ -69,7 +69,8 @@ def init_app(app: Flask, db: SQLAlchemy) -> None:
             metrics.retried()
             return _run_again(db)
         if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
-            return unavailable(Unavailable, f"{type(error.orig).__name__}: {error.orig}")
+            said = " ".join(str(error.orig).split())  # some drivers use several lines
+            return unavailable(Unavailable, f"{type(error.orig).__name__}: {said}")
         raise error
 
 
