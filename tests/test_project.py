@@ -1,0 +1,172 @@
+"""What was baked passes its own checks, unchanged: tests, style, types and tox."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import servers
+import uv
+from bake import BakedProject, bake_into
+
+RESOLUTION = os.environ.get("FLASK_POOL_RESOLUTION", "highest")
+VARIANTS: dict[str, dict[str, str]] = {
+    "defaults": {},
+    "postgresql": {
+        "database_url": "postgresql://app:p%40ss%2Fword@db.example/app",
+        "pool_timeout": "0.5",
+        "pool_recycle": "-1",
+        "docker": "no",
+        "ci": "none",
+        "license": "Proprietary",
+    },
+    "mariadb": {
+        "database_url": "mariadb://app@db.example/app",
+        "project_slug": "s" * 80,
+        "pool_size": "1000",
+        "max_overflow": "0",
+        "ci": "gitlab",
+        "license": "Apache-2.0",
+    },
+    "hostile text": {
+        "project_name": """It's "quoted" \\ {% raw %} 😀""",
+        "project_slug": "a",
+        "description": '''x"; __import__("os")._exit(1) # """ \\N{DASH} $HOME `id` 🐍''',
+        "author_name": "O'Brien \\ \"Zoë\" 李",
+        "license": "BSD-3-Clause",
+    },
+}
+
+Install = Callable[[str], BakedProject]
+
+newest_tools = pytest.mark.skipif(
+    RESOLUTION != "highest", reason="style and types are checked with the newest tools only"
+)
+
+
+@pytest.fixture(scope="session")
+def installed(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Install:
+    """Give a function that bakes and installs a variant, once each."""
+    made: dict[str, BakedProject] = {}
+
+    def install(variant: str) -> BakedProject:
+        if variant not in made:
+            folder = tmp_path_factory.mktemp("project")
+            project = bake_into(folder, template, **VARIANTS[variant])
+            python = str(project.path / ".venv" / "bin" / "python")
+            tool = uv.find_uv_bin()
+            target = ("--quiet", "--python", python, "--resolution", RESOLUTION)
+            project.run(tool, "venv", "--quiet", "--python", sys.executable, ".venv")
+            project.run(tool, "pip", "install", *target, "--editable", ".[dev]", "tox-uv>=1.29")
+            made[variant] = project
+        return made[variant]
+
+    return install
+
+
+def run(project: BakedProject, *command: str, **environment: str) -> str:
+    """Run a program of the project's environment and give what it says; fail if it fails."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TOX")}
+    own.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [str(project.path / ".venv" / "bin" / command[0]), *command[1:]],
+        cwd=project.path,
+        env=own | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command} gave {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_its_suite_passes_on_sqlite_with_any_python(installed: Install) -> None:
+    """Nothing else is needed to test a new service."""
+    said = run(installed("defaults"), "pytest", "-q")
+    assert " passed" in said
+    assert " skipped" not in said
+
+
+@pytest.mark.project
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_its_suite_passes_whatever_was_answered(installed: Install, variant: str) -> None:
+    """No answer changes the code that is tested."""
+    assert " passed" in run(installed(variant), "pytest", "-q")
+
+
+@pytest.mark.project
+@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+def test_its_suite_passes_whole_on_a_server(
+    installed: Install, server: str, request: pytest.FixtureRequest
+) -> None:
+    """The run makes its own database and drops it."""
+    running: servers.PostgreSQL | servers.MariaDB = request.getfixturevalue(server)
+    listing = "SELECT datname FROM pg_database" if server == "postgresql" else "SHOW DATABASES"
+    before = running.rows(listing)
+    url = running.url(running.create_database())
+    made = running.rows(listing)
+    assert len(made) == len(before) + 1
+
+    said = run(installed("defaults"), "pytest", "-q", TEST_DATABASE_URL=url)
+
+    assert " passed" in said
+    assert " skipped" not in said
+    assert running.rows(listing) == made
+
+
+@newest_tools
+@pytest.mark.project
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_its_style_and_types_are_clean(installed: Install, variant: str) -> None:
+    """Its own strict settings find nothing, before anybody has touched it."""
+    project = installed(variant)
+    run(project, "ruff", "check")
+    run(project, "ruff", "format", "--check")
+    run(project, "mypy")
+
+
+@newest_tools
+@pytest.mark.project
+def test_its_tox_runs_through(installed: Install) -> None:
+    """Every environment passes, or says that its Python is missing; each has a description."""
+    project = installed("defaults")
+    described = run(project, "tox", "list")
+    assert "[no description]" not in described
+
+    said = run(project, "tox", "run", "-e", "lint,types,lowest,newest")
+
+    for environment in ("lint", "types", "lowest", "newest"):
+        assert f"{environment}: OK" in said
+
+
+@newest_tools
+@pytest.mark.project
+def test_plain_gunicorn_accepts_its_configuration(installed: Install) -> None:
+    """`gunicorn` in the project's folder needs nothing else."""
+    run(installed("defaults"), "gunicorn", "--check-config")
+
+
+@newest_tools
+@pytest.mark.project
+def test_a_wheel_holds_all_that_serving_and_migrating_need(
+    installed: Install, tmp_path: Path
+) -> None:
+    """Installed elsewhere, it migrates, and its SQLite file lies in that folder's instance/."""
+    project = installed("defaults")
+    tool, elsewhere = uv.find_uv_bin(), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    project.run(tool, "build", "--quiet", "--wheel", "--out-dir", str(tmp_path))
+    (wheel,) = tmp_path.glob("*.whl")
+    python = str(elsewhere / "venv" / "bin" / "python")
+    project.run(tool, "venv", "--quiet", "--python", sys.executable, str(elsewhere / "venv"))
+    project.run(tool, "pip", "install", "--quiet", "--python", python, str(wheel))
+    flask = [str(elsewhere / "venv" / "bin" / "flask"), "--app", project.slug, "--debug"]
+
+    subprocess.run([*flask, "db", "upgrade"], cwd=elsewhere, check=True)
+
+    assert (elsewhere / "instance" / "app.db").is_file()
+    assert not (project.path / "instance" / "app.db").exists()
