@@ -36,7 +36,7 @@ VARIANTS: dict[str, dict[str, str]] = {
         "project_name": """It's "quoted" \\ {% raw %} 😀""",
         "project_slug": "a",
         "description": '''x"; __import__("os")._exit(1) # """ \\N{DASH} $HOME `id` 🐍''',
-        "author_name": "O'Brien \\ \"Zoë\" 李",
+        "author_name": 'O\'Brien \\ "Zoë" 李',
         "license": "BSD-3-Clause",
     },
 }

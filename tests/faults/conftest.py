@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fixtures_servers
 import pytest
 import servers
 from servers.process import running
@@ -41,6 +42,13 @@ class Database:
     def connections(self) -> list[dict[str, Any]]:
         """Give what the server knows of its clients."""
         return self.server.connections(self.name)
+
+    def endure(self) -> None:
+        """Have the server keep what it committed, even when it is killed."""
+        if isinstance(self.server, servers.MariaDB):
+            self.rows("SET GLOBAL innodb_flush_log_at_trx_commit = 2")
+        else:
+            self.rows(f"ALTER DATABASE {self.name} SET synchronous_commit = on")
 
     def kill(self) -> int:
         """End every client's connection."""
@@ -85,6 +93,18 @@ def on_mariadb(_mariadb_database: Database) -> Database:
     """Give a database without users on MariaDB."""
     _mariadb_database.rows("DELETE FROM `user`")
     return _mariadb_database
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def small_server(request: pytest.FixtureRequest, project: Project) -> Iterator[Database]:
+    """Give a database on a server that takes ten clients at once."""
+    fixtures_servers.require(request.param)
+    run = getattr(servers, request.param)
+    settings = {"superuser_reserved_connections": 0} if request.param == "postgresql" else {}
+    with run(max_connections=10, **settings) as server:
+        database = Database(server, server.create_database())
+        project.migrate(database.url())
+        yield database
 
 
 @pytest.fixture(

@@ -40,6 +40,7 @@ def test_a_restart_costs_503_and_nothing_else(database: Database, serve: Serve) 
 
 def test_a_crash_costs_503_and_nothing_else(database: Database, serve: Serve) -> None:
     """The same for writes and a server that is killed: what was answered with 201 is there."""
+    database.endure()
     service = serve(database.url())
 
     with steadily(lambda number: service.post(f"user {number}")) as answers:
@@ -48,8 +49,11 @@ def test_a_crash_costs_503_and_nothing_else(database: Database, serve: Serve) ->
         assert seconds_to_recover(service) < 1
 
     created = [answer.data["name"] for answer in answers if answer.status == 201]
+    found = database.names()
     assert all(answer.status == 201 or answer.is_clean_refusal for answer in answers)
-    assert sorted(created) == sorted(database.names())
+    # one that was committed in the server's last moment may have had no answer
+    assert set(created) <= set(found)
+    assert len(found) == len(set(found))
 
 
 def test_while_the_server_is_away_requests_are_refused_fast(

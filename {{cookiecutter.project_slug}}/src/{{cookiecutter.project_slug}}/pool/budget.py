@@ -56,6 +56,11 @@ class Budget:
         return self.instances * self.workers * self.pools * self.capacity
 
     @property
+    def busy(self) -> int:
+        """Connections in use when every thread has one."""
+        return self.needed // self.capacity * min(self.threads, self.capacity)
+
+    @property
     def fits(self) -> bool:
         """Tell whether the server grants them all."""
         return self.limit is None or self.needed <= self.limit

@@ -29,7 +29,7 @@ class Care:
         self.dialect = engine.dialect
         self.ping_timeout = settings["SQLALCHEMY_CONNECT_TIMEOUT"]
         self.deadline = settings["SQLALCHEMY_STATEMENT_TIMEOUT"] + GRACE
-        self.bounded = engine.dialect.driver == "psycopg"
+        self.bounded = engine.dialect.driver in ("psycopg", "pymysql")
 
     @property
     def pool(self) -> MeteredPool:
@@ -42,7 +42,7 @@ class Care:
         """Connect, and measure how long that takes."""
         started = perf_counter()
         connection: Any
-        if self.bounded:
+        if dialect.driver == "psycopg":
             from . import driver_psycopg  # each driver may be missing
 
             connection = driver_psycopg.Connection.connect(*cargs, **cparams)
@@ -58,7 +58,6 @@ class Care:
 
     def connect(self, connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         """Give the new connection its lifetime; the clock is one that nobody can set."""
-        self.metrics.opened(self.pool.size(), self.pool.gate.capacity)
         record.info["idle_since"] = monotonic()
         if self.pool.recycle != -1:
             lifetime = self.pool.recycle * (1 - JITTER * random.random())  # noqa: S311
@@ -71,6 +70,9 @@ class Care:
         proxy: PoolProxiedConnection,
     ) -> None:
         """Replace a connection that is too old, or idle for long and dead."""
+        if "counted" not in record.info:  # one that failed in a `connect` event never comes here
+            record.info["counted"] = True
+            self.metrics.opened(self.pool.size(), self.pool.gate.capacity)
         now = monotonic()
         if now > record.info.get("expires", now):
             self.metrics.replaced("recycled")
@@ -92,7 +94,8 @@ class Care:
 
     def close(self, connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         """Count a connection that is gone."""
-        self.metrics.closed()
+        if record.info.pop("counted", False):
+            self.metrics.closed()
 
     def invalidate(
         self,
@@ -114,15 +117,15 @@ class Care:
             slot.release()
 
     def _alive(self, connection: Any) -> bool:
+        if self.bounded:
+            kept, connection.deadline = connection.deadline, self.ping_timeout
         try:
-            if self.bounded:
-                connection.deadline = self.ping_timeout
             return self.dialect.do_ping(connection)
         except self.dialect.loaded_dbapi.Error:
             return False
         finally:
             if self.bounded:
-                connection.deadline = self.deadline
+                connection.deadline = kept
 
 
 def watch(engine: Engine, name: str, settings: Mapping[str, Any]) -> None:

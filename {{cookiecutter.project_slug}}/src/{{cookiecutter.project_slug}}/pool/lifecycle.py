@@ -9,9 +9,8 @@ import weakref
 from functools import cache
 
 from flask import Flask
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import PoolProxiedConnection
 
 from .metered import MeteredPool
 
@@ -42,10 +41,10 @@ def close() -> None:
 
 
 def _fill(engine: Engine, size: int, name: str) -> None:
-    connections: list[PoolProxiedConnection] = []
+    connections: list[Connection] = []
     try:
         while len(connections) < size:
-            connections.append(engine.raw_connection())
+            connections.append(engine.connect())
     except SQLAlchemyError as error:
         logger.warning("pool %s: not warmed up: %s", name, type(error).__name__)
     finally:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 
 from flask import Blueprint, Response, abort, current_app, request
@@ -18,18 +17,21 @@ from . import notes
 bp = Blueprint("metrics", __name__)
 
 
-class Samples(Counter[tuple[str, frozenset[tuple[str, str]]]]):
-    """What one worker, or all of them, counted."""
+class Samples(defaultdict[tuple[str, frozenset[tuple[str, str]]], float]):
+    """What one process counted, or several."""
+
+    def __init__(self) -> None:
+        super().__init__(float)
 
     def add(self, metrics: Iterable[Metric]) -> None:
         """Add metrics as prometheus_client gives them."""
         for metric in metrics:
             for sample in metric.samples:
-                self[sample.name, frozenset(sample.labels.items())] += sample.value  # type: ignore[assignment]
+                self[sample.name, frozenset(sample.labels.items())] += sample.value
 
     def value(self, name: str, **labels: str) -> float:
         """Return one sample, 0 if there is none yet."""
-        return self[name, frozenset(labels.items())]
+        return self.get((name, frozenset(labels.items())), 0.0)
 
 
 @bp.get("/metrics")
@@ -45,14 +47,14 @@ def metrics() -> Response:
 
 def by_process() -> dict[int, Samples]:
     """Return what each process counted, those that ended too."""
-    found: dict[int, Samples] = defaultdict(Samples)
     folder = notes.folder()
+    found: dict[int, Samples] = defaultdict(Samples)
     if folder is None:
         found[os.getpid()].add(REGISTRY.collect())
         return found
     files = defaultdict(list)
-    for file in folder.glob("*.db"):
-        files[int(re.sub(r"\D", "", file.stem))].append(str(file))
+    for file in folder.glob("*_*.db"):
+        files[int(file.stem.rpartition("_")[2])].append(str(file))
     for pid, names in files.items():
         found[pid].add(MultiProcessCollector.merge(names))  # type: ignore[no-untyped-call]
     return found

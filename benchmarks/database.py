@@ -1,0 +1,83 @@
+"""The databases that are measured on: private, quiet, with the baked project's schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import servers
+
+from .project import Project
+
+# quiet, with room for every candidate's pool at once
+QUIET: dict[str, str | int | float] = {
+    "log_min_messages": "warning",
+    "log_connections": "off",
+    "log_disconnections": "off",
+    "max_connections": 500,
+    "lock_timeout": "10s",
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """A database with the table of users."""
+
+    server: servers.PostgreSQL | servers.MariaDB
+    name: str
+
+    def url(self, port: int | None = None) -> str:
+        """Give its URL, through another port if there is a proxy."""
+        return self.server.url(self.name, port)
+
+    def fill(self, rows: int = 10) -> None:
+        """Put this many users into the table, and nothing else."""
+        for statement in (
+            self._statements(rows)
+            if isinstance(self.server, servers.PostgreSQL)
+            else self._maria_statements(rows)
+        ):
+            self.server.rows(statement, database=self.name)
+
+    def version(self) -> str:
+        """Give the server's own version."""
+        (row,) = self.server.rows("SELECT version() AS version")
+        # without the names that distributors add
+        return str(row["version"]).removeprefix("PostgreSQL ").partition(" ")[0].partition("-")[0]
+
+    @staticmethod
+    def _statements(rows: int) -> list[str]:
+        return [
+            'TRUNCATE "user" RESTART IDENTITY',
+            f"INSERT INTO \"user\" (name) SELECT 'User ' || n FROM generate_series(1, {rows}) n",
+            'ANALYZE "user"',
+        ]
+
+    @staticmethod
+    def _maria_statements(rows: int) -> list[str]:
+        return [
+            "TRUNCATE user",
+            f"INSERT INTO user (name) SELECT concat('User ', seq) FROM seq_1_to_{rows}",
+        ]
+
+
+@contextmanager
+def on_postgresql(project: Project) -> Iterator[Data]:
+    """Run a PostgreSQL with ten users."""
+    with servers.postgresql(**QUIET) as server:
+        yield _prepared(server, project)
+
+
+@contextmanager
+def on_mariadb(project: Project) -> Iterator[Data]:
+    """Run a MariaDB with ten users."""
+    with servers.mariadb(max_connections=500, log_warnings=0) as server:
+        yield _prepared(server, project)
+
+
+def _prepared(server: servers.PostgreSQL | servers.MariaDB, project: Project) -> Data:
+    data = Data(server, server.create_database())
+    project.run(data.url(), "flask", "db", "upgrade")
+    data.fill()
+    return data

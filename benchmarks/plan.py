@@ -1,0 +1,76 @@
+"""How much is measured, and the time that all of it may take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Rounds and seconds of the main comparison and of the side ones, and what they vary."""
+
+    limit: float  # seconds for everything
+    rounds: int
+    seconds: int
+    side_rounds: int
+    side_seconds: int
+    clients: tuple[int, ...]  # besides those of the main comparison
+    delays: tuple[int, ...]  # milliseconds each way
+    rows: tuple[int, ...]
+    workers: tuple[int, ...]
+    pooler_workers: int
+    pooler_connections: int  # of each worker
+    repeats: int
+
+
+FULL = Scale(
+    limit=15 * 60,
+    rounds=5,
+    seconds=3,
+    side_rounds=3,
+    side_seconds=2,
+    clients=(1, 32, 128),
+    delays=(1, 5),
+    rows=(10, 100, 300, 1000),
+    workers=(1, 2, 4),
+    pooler_workers=4,
+    pooler_connections=250,
+    repeats=7,
+)
+QUICK = Scale(
+    limit=2 * 60,
+    rounds=2,
+    seconds=1,
+    side_rounds=1,
+    side_seconds=1,
+    clients=(32,),
+    delays=(1,),
+    rows=(10, 1000),
+    workers=(2,),
+    pooler_workers=2,
+    pooler_connections=50,
+    repeats=2,
+)
+
+
+class Clock:
+    """Says when time is up, and keeps what was left out for it."""
+
+    def __init__(self, limit: float) -> None:
+        self.started = time.monotonic()
+        self.deadline = self.started + limit
+        self.left_out: list[str] = []
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def allows(self, what: str, seconds: float = 0) -> bool:
+        """Tell whether there is time for something that takes so long; note it if there is not."""
+        if time.monotonic() + seconds <= self.deadline:
+            return True
+        if what not in self.left_out:
+            self.left_out.append(what)
+        return False

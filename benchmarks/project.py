@@ -1,0 +1,99 @@
+"""The baked project, installed as its users install it, with what its references need."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uv
+from bake import bake_into, copy_template
+from servers.workshop import make_folder
+
+SLUG = "measured"
+SECRET = "only-for-the-benchmarks"
+# what belongs to the process that measures
+FOREIGN = {"DATABASE_URL", "PYTHONPATH", "VIRTUAL_ENV", "PROMETHEUS_MULTIPROC_DIR", "FLASK_APP"}
+GIT_CONFIG = "[user]\nname = A Benchmark\nemail = benchmark@example.com\n"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A baked project in an environment of its own, and the template that it came from."""
+
+    path: Path
+    template: Path
+
+    def program(self, name: str) -> str:
+        """Give the path of a program in the project's environment."""
+        return str(self.path / ".venv" / "bin" / name)
+
+    def environment(self, url: str, **settings: object) -> dict[str, str]:
+        """Give the variables of a process on a database."""
+        own = {"SECRET_KEY": SECRET, "FLASK_APP": SLUG, "DATABASE_URL": url}
+        own["SQLALCHEMY_DATABASE_URI"] = url
+        return clean_environment() | own | {name: str(value) for name, value in settings.items()}
+
+    def run(self, url: str, *command: str) -> str:
+        """Run one of the environment's programs in the project's folder; give what it prints."""
+        done = subprocess.run(
+            [self.program(command[0]), *command[1:]],
+            cwd=self.path,
+            env=self.environment(url),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command} gave {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+
+def clean_environment() -> dict[str, str]:
+    """Give this process's variables but those that would change a project's behaviour."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in FOREIGN and not name.startswith(("SQLALCHEMY_", "TOX", "WEB_"))
+    }
+
+
+@contextmanager
+def private_home() -> Iterator[Path]:
+    """Give a folder for all that is built, and keep it apart from the user's own settings."""
+    folder = guarded_folder()
+    (folder / "cookiecutter.yaml").write_text(
+        f"replay_dir: {folder / 'replay'}\ncookiecutters_dir: {folder / 'cookiecutters'}\n"
+    )
+    (folder / "gitconfig").write_text(GIT_CONFIG)
+    os.environ["COOKIECUTTER_CONFIG"] = str(folder / "cookiecutter.yaml")
+    os.environ["GIT_CONFIG_GLOBAL"] = str(folder / "gitconfig")
+    yield folder
+
+
+def guarded_folder() -> Path:
+    """Make a folder that goes away with this process, however that ends."""
+    return make_folder("bench", {})
+
+
+def build(folder: Path) -> Project:
+    """Bake the template and install the project with the newest versions that it accepts."""
+    template = copy_template(folder / "template" / "flask-pool")
+    path = bake_into(folder / "baked", template, project_slug=SLUG, docker="no", ci="none").path
+    install(path, ".[mysql,postgresql]", "psycopg-pool>=3.2")
+    return Project(path, template)
+
+
+def install(path: Path, *packages: str) -> None:
+    """Make a project's environment and install it there, editable, as its Makefile does."""
+    tool, python = uv.find_uv_bin(), str(path / ".venv" / "bin" / "python")
+    for command in (
+        ["venv", "--quiet", "--python", sys.executable, ".venv"],
+        ["pip", "install", "--quiet", "--python", python, "--editable", *packages],
+    ):
+        subprocess.run([tool, *command], cwd=path, env=clean_environment(), check=True)

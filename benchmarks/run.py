@@ -1,0 +1,70 @@
+"""One run: build, serve, measure, clean up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import servers
+from bake import ROOT
+
+from .bench import Bench
+from .database import Data, on_postgresql
+from .facts import commit, facts, is_busy
+from .plan import Clock, Scale
+from .project import build, private_home
+from .sections import baking, far, maria, near, scale, startup
+
+Results = dict[str, Any]
+
+
+def run(scale_: Scale, wanted: set[str], say: Callable[[str], object]) -> Results:
+    """Measure the sections that are wanted; whatever happens, nothing stays behind."""
+    clock = Clock(scale_.limit)
+    with private_home() as home:
+
+        def told(what: str) -> None:
+            say(f"{clock.spent:4.0f} s  {what}")
+
+        told("baking and installing")
+        bench = Bench(build(home), scale_, clock, told)
+        with on_postgresql(bench.project) as data:
+            found = facts(bench.project, data) | {"commit": commit(ROOT)}
+            if is_busy(found):
+                told("others use this machine now: the rates will be noise, the counts will not")
+            _on_postgresql(bench, data, wanted)
+        _alone(bench, wanted)
+        if "mariadb_version" in bench.found:
+            found["versions"]["mariadb"] = bench.found.pop("mariadb_version")
+    found["took_seconds"] = round(clock.spent)
+    found["left_out"] = clock.left_out
+    return {"facts": found, "cells": bench.cells, **bench.found}
+
+
+def _on_postgresql(bench: Bench, data: Data, wanted: set[str]) -> None:
+    near.measure(bench, data, wanted)
+    far.measure(bench, data, wanted)
+    if "workers" in wanted:
+        scale.workers(bench, data)
+    if "pgbouncer" in wanted and _is_there(bench, "pgbouncer"):
+        scale.pgbouncer(bench, data)
+
+
+def _alone(bench: Bench, wanted: set[str]) -> None:
+    if "mariadb" in wanted and _is_there(bench, "mariadb"):
+        maria.measure(bench)
+    for name, measure in (
+        ("startup", startup.measure),
+        ("bake", baking.bake),
+        ("first", baking.first),
+    ):
+        if name in wanted and bench.clock.allows(name, 10):
+            bench.say(name)
+            measure(bench)
+
+
+def _is_there(bench: Bench, program: str) -> bool:
+    missing = servers.missing_programs().get(program)
+    if missing:
+        bench.clock.left_out.append(missing)
+    return not missing and bench.clock.allows(program, 10)

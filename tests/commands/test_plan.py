@@ -1,0 +1,103 @@
+"""`flask pool plan` against a simulation of the same queue, written apart from it."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from typing import Any
+
+import pytest
+import servers
+
+from .conftest import Pool
+
+REQUESTS = 200_000
+DIRECT = ["--python", "0", "--workers", "1", "--instances", "1", "--format", "json"]
+
+
+def late(servers_: int, rate: float, hold: float, wait: float) -> float:
+    """Return the share of simulated requests that wait longer; all times in seconds."""
+    chance = random.Random(servers_)
+    free = [0.0] * servers_
+    now, count = 0.0, 0
+    for _ in range(REQUESTS):
+        now += chance.expovariate(rate)
+        start = max(now, free[0])
+        heapq.heapreplace(free, start + chance.expovariate(1 / hold))
+        count += start - now > wait
+    return count / REQUESTS
+
+
+def mean_wait(servers_: int, rate: float, hold: float) -> float:
+    """Return the simulated mean wait in seconds."""
+    chance = random.Random(servers_)
+    free = [0.0] * servers_
+    now, total = 0.0, 0.0
+    for _ in range(REQUESTS):
+        now += chance.expovariate(rate)
+        start = max(now, free[0])
+        heapq.heapreplace(free, start + chance.expovariate(1 / hold))
+        total += start - now
+    return total / REQUESTS
+
+
+@pytest.mark.parametrize(
+    ("rate", "hold", "wait", "percentile"),
+    [
+        (20, 10, 0, 90),
+        (100, 20, 10, 99),
+        (500, 8, 5, 95),
+        (1000, 30, 20, 90),
+        (3000, 30, 5, 95),
+    ],
+)
+def test_the_pool_is_the_smallest_that_keeps_the_wait(
+    pool: Pool, rate: float, hold: float, wait: float, percentile: float
+) -> None:
+    """The simulated share of late requests is within the wish, and with one less it is not."""
+    demand = ["--rate", rate, "--hold", hold, "--wait", wait, "--percentile", percentile]
+    plan = pool("sqlite://", "plan", *map(str, demand), *DIRECT).data["plan"]
+
+    size, wish = plan["pool_size"], 1 - percentile / 100
+    assert late(size, rate, hold / 1000, wait / 1000) <= wish * 1.15
+    assert late(size - 1, rate, hold / 1000, wait / 1000) > wish * 0.9
+    assert late(size, rate, hold / 1000, plan["wait_ms"] / 1000) <= wish * 1.15
+    simulated = 1000 * mean_wait(size, rate, hold / 1000)
+    assert plan["mean_wait_ms"] == pytest.approx(simulated, rel=0.15)
+
+
+def test_a_server_too_small_asks_for_a_pooler(pool: Pool, postgresql: servers.PostgreSQL) -> None:
+    """The limit is the server's own; the pooler needs what all instances need together."""
+    url = postgresql.url(postgresql.create_database())
+    demand = ["--rate", "400", "--hold", "5", "--wait", "5", "--workers", "1"]
+
+    def ask(*more: str) -> dict[str, Any]:
+        told = pool(url, "plan", *demand, *more, "--format", "json")
+        plan: dict[str, Any] = told.data["plan"]
+        return plan
+
+    few, many = ask(), ask("--instances", "4000")
+
+    assert (few["limit"], few["fits"]) == (97, True)
+    assert (many["instances"], many["fits"], many["pooler_fits"]) == (4000, False, True)
+    assert late(many["pooled_connections"], 400, 0.005, 0.005) <= 0.0115
+    assert "PgBouncer with" in pool(url, "plan", *demand, "--instances", "4000").out
+
+
+def test_threads_never_exceed_the_pool(pool: Pool) -> None:
+    """And a load beyond any one worker is spread over more of them."""
+    demand = ["--rate", "50000", "--hold", "40", "--python", "2", "--workers", "4"]
+    told = pool("sqlite://", "plan", *demand, "--format", "json").data
+    for plan in (told["plan"], *told["growth"]):
+        assert plan["threads"] == plan["pool_size"] + plan["max_overflow"] <= 101
+        assert plan["connections"] == plan["instances"] * plan["workers"] * plan["threads"]
+        assert plan["instances"] * plan["workers"] >= plan["rate"] * 0.002 / 0.7
+
+
+def test_an_unknown_limit_is_said(pool: Pool) -> None:
+    """A plan needs no server."""
+    url = "postgresql://nobody@127.0.0.1:1/none"
+    told = pool(url, "plan", "--rate", "10", "--hold", "10")
+    assert told.code == 0
+    assert told.err.startswith("The server's limit is unknown: OperationalError: ")
+    assert "unknown" in told.out

@@ -1,0 +1,115 @@
+"""The commands beside a running service, and the service without them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import servers
+from bake import bake_into
+from faults.project import OPS_TOKEN, Project
+from faults.service import Service
+from servers.process import running
+
+from .conftest import Pool
+
+BENCH = ("bench", "--seconds", "4", "--rounds", "3", "--threads", "2", "--format", "json")
+
+
+@pytest.fixture
+def database(project: Project, postgresql: servers.PostgreSQL) -> str:
+    """Give the URL of a migrated database."""
+    url = postgresql.url(postgresql.create_database())
+    project.migrate(url)
+    return url
+
+
+def test_status_watches_a_service(project: Project, pool: Pool, database: str) -> None:
+    """It goes on until it is interrupted, and that is no failure."""
+    with running(Service(project, database)) as service:
+        address = f"http://127.0.0.1:{service.port}"
+        once = pool(database, "status", "--url", address, OPS_TOKEN=OPS_TOKEN)
+        assert re.search(r"^capacity +8$", once.out, re.MULTILINE), once
+        command = ("flask", "pool", "status", "--url", address, "--watch", "--interval", "0.2")
+        with project.start(database, *command, "--format", "json", OPS_TOKEN=OPS_TOKEN) as watch:
+            assert watch.stdout
+            lines = [watch.stdout.readline() for _ in range(3)]
+            watch.send_signal(signal.SIGINT)
+        assert watch.returncode == 0
+        assert all(json.loads(line)["pools"][0]["capacity"] == 8 for line in lines)
+
+
+@pytest.mark.parametrize("form", ["svg", "png"])
+def test_bench_shows_what_a_network_adds(
+    pool: Pool, database: str, postgresql: servers.PostgreSQL, tmp_path: Path, form: str
+) -> None:
+    """A pooled read pays the way once, a new connection many times; nothing is left."""
+    picture = tmp_path / f"bench.{form}"
+    started = time.monotonic()
+
+    told = pool(database, *BENCH, "--simulate-latency", "20", "--plot", str(picture))
+
+    assert time.monotonic() - started < 4 + 60  # it also starts, and draws
+    assert told.code == 0, told.err
+    result = {result["variant"]: result for result in told.data["results"]}
+    assert all(each["failed"] == 0 for each in result.values())
+    assert 20 <= result["as configured"]["median_ms"] < 40
+    assert result["pooled, pre-ping"]["median_ms"] >= 40
+    assert result["unpooled"]["median_ms"] >= 100
+    assert result["as configured"]["ratio"] > 3
+    assert picture.read_bytes().lstrip()[:4] in (b"<?xm", b"\x89PNG")
+    servers.wait_until(lambda: not postgresql.connections(database.rpartition("/")[2]))
+    programs = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not [words for words in programs if words[2:3] and words[2].endswith("latency.py")]
+
+
+def test_bench_says_what_a_plot_needs(pool: Pool, database: str, tmp_path: Path) -> None:
+    """Before it measures anything."""
+    (tmp_path / "matplotlib.py").write_text("raise ImportError")
+    told = pool(database, *BENCH, "--plot", str(tmp_path / "x.svg"), PYTHONPATH=str(tmp_path))
+    assert told.code == 1
+    assert re.fullmatch(r"Error: --plot needs matplotlib: pip install '\w+\[plot\]'\n", told.err)
+
+
+def test_serving_loads_nothing_of_the_commands(project: Project) -> None:
+    """Neither their modules nor the libraries that only they use."""
+    code = (
+        "import os, sys; from importlib import import_module\n"
+        "import_module(os.environ['FLASK_APP']).create_app()\n"
+        "heavy = ('rich', 'matplotlib')\n"
+        "print([name for name in sys.modules if 'pool.commands.' in name or name in heavy])"
+    )
+    name = next((project.path / "src").iterdir()).name
+    said = project.run("sqlite://", "python", "-c", code, FLASK_APP=name)
+    assert said.strip() == "[]"
+
+
+def test_a_service_without_the_folder_is_whole(
+    project: Project, template: Path, tmp_path: Path
+) -> None:
+    """Delete pool/commands and the lines that name it: all else stays."""
+    baked = bake_into(tmp_path, template, project_slug="plain", docker="no", ci="none")
+    package = baked.path / "src" / "plain"
+    shutil.rmtree(package / "pool" / "commands")
+    (baked.path / "tests" / "test_commands.py").unlink()
+    for file in package.rglob("*.py"):
+        lines = file.read_text().splitlines(keepends=True)
+        kept = [
+            line for line in lines if not re.search(r"\bcommands\b.*init_app|import commands", line)
+        ]
+        if kept != lines:
+            file.write_text("".join(kept))
+    environment = os.environ | {"PYTHONPATH": str(package.parent)}
+    command = [project.program("flask"), "--app", "plain", "--debug", "routes"]
+    done = subprocess.run(
+        command, cwd=baked.path, env=environment, check=True, capture_output=True, text=True
+    )
+    assert "/pool.json" in done.stdout

@@ -1,0 +1,81 @@
+"""SQLite in a file, shared by the processes and threads of one service."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import Serve
+from .load import load, statuses
+from .project import Project, Setting
+from .service import WITH_VIEWS
+
+WRITERS = 8
+WRITES = 320
+SPREAD: dict[str, Setting] = {"WEB_CONCURRENCY": 4, "WEB_THREADS": 4}
+
+
+@pytest.fixture
+def file(project: Project, tmp_path: Path) -> Iterator[Path]:
+    """Give a database file with the schema."""
+    path = tmp_path / "app.db"
+    project.migrate(f"sqlite:///{path}")
+    yield path
+
+
+def test_eight_writers_lose_no_update(file: Path, serve: Serve) -> None:
+    """Read, add one, write: from four processes at once, without "database is locked"."""
+    service = serve(f"sqlite:///{file}", *WITH_VIEWS, **SPREAD)
+    service.post("0")
+
+    answers = load(
+        lambda _: service.request("POST", "/probe/read_modify_write"), WRITES, WRITERS
+    )
+
+    assert statuses(answers) == {200: WRITES}
+    assert service.get().text == str(WRITES)
+    assert "locked" not in service.log()
+
+
+def test_readers_do_not_wait_for_a_writer(file: Path, serve: Serve) -> None:
+    """WAL: who reads while somebody writes sees what was there before."""
+    service = serve(f"sqlite:///{file}", **SPREAD)
+    service.post("Alice")
+
+    writer = sqlite3.connect(file, isolation_level=None)
+    assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("INSERT INTO user (name) VALUES ('Bob')")
+    during = load(lambda _: service.get(), 20)
+    writer.execute("COMMIT")
+    writer.close()
+
+    assert {answer.text for answer in during} == {"Alice"}
+    assert service.get().text == "Alice,Bob"
+
+
+def test_a_writer_that_keeps_its_lock_is_503(file: Path, serve: Serve) -> None:
+    """After the busy timeout, in one clean answer, and the pool is whole."""
+    service = serve(f"sqlite:///{file}", **SPREAD)
+
+    writer = sqlite3.connect(file, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    refused = service.post("Alice")
+    writer.execute("ROLLBACK")
+    writer.close()
+
+    assert refused.is_clean_refusal
+    assert service.post("Alice").status == 201
+    assert service.get().text == "Alice"
+
+
+def test_foreign_keys_are_enforced(file: Path, serve: Serve) -> None:
+    """On every connection of the pool."""
+    service = serve(f"sqlite:///{file}", *WITH_VIEWS, **SPREAD)
+
+    answers = load(lambda _: service.get("/probe/foreign_keys"), 40)
+
+    assert {answer.text for answer in answers} == {'{"on":1}\n'}

@@ -1,0 +1,151 @@
+"""`flask pool bench`: what pooling does for this service on its own database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+from sqlalchemy.engine import URL, Engine
+
+from ..options import is_memory
+from ..page import place
+from . import Command, report
+from .latency import far_away
+from .measure import check, rounds, variants
+
+FAR = click.FloatRange(0, 10_000)
+PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
+COLUMNS = ("Pool", "Requests/s", "Range", "Ratio", "Median ms", "95 % ms", "Opened", "Failed")
+
+
+@click.command("bench", cls=Command)
+@report.option("--seconds", type=click.FloatRange(0.5, 3600), default=12.0, help="For all of it.")
+@report.option("--rounds", "number", type=click.IntRange(1, 100), default=5, help="Repetitions.")
+@report.option("--threads", type=click.IntRange(1, 1000), help="[default: WEB_THREADS]")
+@report.option("--path", default="/users", help="What is requested.")
+@report.option("--simulate-latency", "far", type=FAR, metavar="MS", help="Of each round trip.")
+@report.option("--plot", type=click.Path(path_type=Path), help="A picture: FILE.svg or FILE.png.")
+@report.format_option("table", "json")
+@with_appcontext
+def command(
+    seconds: float,
+    number: int,
+    threads: int | None,
+    path: str,
+    far: float | None,
+    plot: Path | None,
+    form: str,
+) -> None:
+    """Compare this service unpooled and with three kinds of pool.
+
+    Threads of this process call the service (WSGI); there is no HTTP server and no network
+    between them, so real requests a second are fewer, and differences in the database's part
+    are what to look at. Only GET requests are sent, and nothing is left behind.
+
+    Example: flask pool bench --simulate-latency 2 --plot bench.svg
+    """
+    engine: Engine = current_app.extensions["pool"].engines["default"]
+    if is_memory(engine.url):
+        raise click.ClickException("in-memory SQLite is its one connection: nothing to compare")
+    if plot:
+        check_plot(plot)
+    with engine.connect():  # or say why not
+        pass
+    threads = threads or current_app.config["WEB_THREADS"]
+    with reached(engine.url, far) as url:
+        results = run(url, path, threads, number, seconds)
+    away = f", database {far:g} ms away" if far else ""
+    title = f"GET {path} by {threads} threads of one process{away}"
+    if form == "json":
+        report.dump({"path": path, "threads": threads, "latency_ms": far or 0, "results": results})
+    else:
+        click.echo(f"{title}, no HTTP server; {place(engine.url)}")
+        click.echo(f"{number} rounds in turns after a warm-up; medians, ratio to unpooled\n")
+        report.show(COLUMNS, [row(result) for result in results])
+    if plot:
+        draw(plot, results, title)
+
+
+def run(url: URL, path: str, threads: int, number: int, seconds: float) -> list[dict[str, Any]]:
+    """Measure all variants, with a progress bar for whoever looks."""
+    from rich.console import Console  # not needed to serve
+    from rich.progress import Progress
+
+    found = variants(url)
+    for variant in found:
+        check(variant.app, path)
+    console = Console(stderr=True)
+    slices = len(found) * (number + 1)
+    try:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("warming up", total=slices)
+            for name in rounds(found, path, threads, number, seconds / slices):
+                progress.update(task, description=name, advance=1)
+    finally:
+        for variant in found:
+            variant.engine.dispose()
+    return [variant.result(found[0]) for variant in found]
+
+
+@contextmanager
+def reached(url: URL, milliseconds: float | None) -> Iterator[URL]:
+    """Yield the URL, or one that leads to the same database over a simulated network."""
+    if not milliseconds:
+        yield url
+        return
+    family = url.get_backend_name()
+    if family not in PORTS or not url.host:
+        raise click.ClickException("--simulate-latency: the database is not reached over TCP")
+    with far_away(url.host, url.port or PORTS[family], milliseconds) as port:
+        if family == "postgresql":  # the name stays, for its certificate
+            yield url.set(port=port).update_query_dict({"hostaddr": "127.0.0.1"})
+        else:
+            yield url.set(host="127.0.0.1", port=port)
+
+
+def row(result: dict[str, Any]) -> tuple[object, ...]:
+    """Return a line of the table."""
+    return (
+        result["variant"], f"{result['requests_per_second']:,.0f}",
+        f"{result['lowest']:,.0f} to {result['highest']:,.0f}", f"{result['ratio']:.2f}",
+        f"{result['median_ms']:.2f}", f"{result['percentile_95_ms']:.2f}",
+        result["opened"], result["failed"],
+    )  # fmt: skip
+
+
+def check_plot(file: Path) -> None:
+    """Refuse a picture that can't be drawn before anything is measured."""
+    if file.suffix not in (".svg", ".png"):
+        raise click.UsageError("--plot: FILE.svg or FILE.png")
+    if not file.absolute().parent.is_dir():
+        raise click.UsageError(f"--plot: {file.parent} is no folder")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        hint = f"pip install '{current_app.import_name}[plot]'"
+        raise click.ClickException(f"--plot needs matplotlib: {hint}") from error
+
+
+def draw(file: Path, results: list[dict[str, Any]], title: str) -> None:
+    """Draw a bar for each variant, with the range of its rounds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    axes = figure.subplots()
+    for line, result in enumerate(reversed(results)):
+        rate, low, high = (result[key] for key in ("requests_per_second", "lowest", "highest"))
+        axes.barh(line, rate, color="#9db8d2", height=0.6)
+        axes.plot([low, high], [line, line], color="#1f4e79", marker="|")
+        label = f"  {rate:,.0f}  (x {result['ratio']:.1f})"
+        axes.text(max(rate, high), line, label, verticalalignment="center")
+    axes.set_yticks(range(len(results)), [result["variant"] for result in reversed(results)])
+    axes.set_xlim(0, 1.25 * max(result["highest"] for result in results))
+    axes.set_xlabel("requests a second: median, and the range of the rounds")
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file)

@@ -1,0 +1,171 @@
+"""`flask pool plan`: how large pool and service have to be for a load."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from time import monotonic, sleep
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from .. import budget
+from . import Command, first_line, report
+from .ask import ask
+from .sizing import BUSY, MOST_LOAD, Demand, Plan
+from .sizing import plan as make_plan
+
+MODEL = "M/M/c queue, Erlang C (Gross and others, Fundamentals of Queueing Theory, 2.3)"
+GROWTH = (1, 10, 100, 1000)
+ABOVE_0 = click.FloatRange(0, 1e9, min_open=True)
+FROM_0 = click.FloatRange(0, 1e6)
+PERCENT = click.FloatRange(1, 99.999)
+SOME = click.IntRange(1, 1_000_000)
+USE_TIME = "db_client_connection_use_time_seconds"
+COLUMNS = (
+    "Requests/s", "Instances", "Workers each", "Threads each", "Pool size", "Overflow",
+    "Connections", "Server's limit", "Pooler",
+)  # fmt: skip
+
+
+@click.command("plan", cls=Command)
+@report.option("--rate", type=ABOVE_0, help="Requests a second, of all instances.")
+@report.option("--hold", type=ABOVE_0, help="Milliseconds that a request keeps its connection.")
+@report.option("--python", type=FROM_0, default=1.0, help="Milliseconds of a request without one.")
+@report.option("--wait", type=FROM_0, default=10.0, help="Milliseconds that it may wait for one.")
+@report.option("--percentile", type=PERCENT, default=99.0, help="How many wait at most so long.")
+@report.option("--from", "source", metavar="URL", help="Measure rate and hold of this service.")
+@report.option("--interval", type=ABOVE_0, default=5.0, help="Seconds to measure for.")
+@report.option("--workers", type=SOME, help="Of an instance.  [default: WEB_CONCURRENCY]")
+@report.option("--instances", type=SOME, help="Fix their number.")
+@report.option("--limit", type=SOME, help="The server's, instead of asking it.")
+@report.format_option("table", "json")
+@with_appcontext
+def command(
+    rate: float | None,
+    hold: float | None,
+    python: float,
+    wait: float,
+    percentile: float,
+    source: str | None,
+    interval: float,
+    workers: int | None,
+    instances: int | None,
+    limit: int | None,
+    form: str,
+) -> None:
+    """Find the smallest pool, threads, workers and instances that keep a wait.
+
+    Each worker is an M/M/c queue: requests come at random, hold one of c connections for a time
+    that varies a lot (exponentially), and wait in order; Erlang's C formula gives the wait. Waits
+    are shorter when holds vary less, and longer when requests come in bursts. Source: Gross and
+    others, Fundamentals of Queueing Theory, 4th edition, section 2.3.
+
+    The table goes on with the same service under 10, 100 and 1000 times the load.
+
+    Example: flask pool plan --rate 500 --hold 8 --wait 5
+    """
+    if source:
+        seen_rate, seen_hold = measure(source, interval)
+        rate, hold = rate or seen_rate, hold or seen_hold
+    if not rate or not hold:
+        raise click.UsageError("--rate and --hold are needed, or --from URL")
+    demand = Demand(rate, hold / 1000, python / 1000, wait / 1000, percentile / 100)
+    if rate * (demand.hold + demand.python) > MOST_LOAD:
+        raise click.UsageError(f"more than {MOST_LOAD:g} requests at any time: too many to plan")
+    limit = limit or ask_limit()
+    workers = workers or current_app.config["WEB_CONCURRENCY"]
+    plans = [
+        make_plan(larger, workers, instances if factor == 1 else None, limit)
+        for factor in GROWTH
+        if (larger := demand.times(factor)).rate * (larger.hold + larger.python) <= MOST_LOAD
+    ]
+    if form == "json":
+        report.dump(
+            {"model": MODEL, "demand": asdict(demand), "plan": asdict(plans[0])}
+            | {"growth": [asdict(plan) for plan in plans[1:]]}
+        )
+    else:
+        as_text(demand, plans)
+
+
+def as_text(demand: Demand, plans: list[Plan]) -> None:
+    """Print what a person reads."""
+    first = plans[0]
+    click.echo(
+        f"{demand.rate:g} requests/s, each with a connection for {1000 * demand.hold:g} ms; "
+        f"{100 * demand.share:g} % are to wait at most {1000 * demand.wait:g} ms\n"
+        f"{MODEL}; a worker's Python busy for at most {100 * BUSY:g} %\n"
+    )
+    report.show(COLUMNS, [row(plan) for plan in plans])
+    click.echo(
+        f"\nSQLALCHEMY_POOL_SIZE={first.pool_size}\nSQLALCHEMY_MAX_OVERFLOW={first.max_overflow}\n"
+        f"WEB_CONCURRENCY={first.workers}\nWEB_THREADS={first.threads}\n\n"
+        f"Then {100 * demand.share:g} % wait at most {first.wait_ms:.3g} ms for a connection, "
+        f"{first.mean_wait_ms:.3g} ms on average."
+    )
+
+
+def row(plan: Plan) -> tuple[object, ...]:
+    """Return a line of the table."""
+    return (
+        f"{plan.rate:.10g}", plan.instances, plan.workers, plan.threads, plan.pool_size,
+        plan.max_overflow, plan.connections, plan.limit or "-", pooler(plan),
+    )  # fmt: skip
+
+
+def pooler(plan: Plan) -> str:
+    """Say whether the server serves all of this directly."""
+    family = engine().url.get_backend_name()
+    if family == "sqlite":
+        several = "use PostgreSQL or MariaDB: SQLite serves one instance"
+        return several if plan.instances > 1 else "no"
+    if plan.fits:
+        return "no" if plan.limit else "unknown"
+    if not plan.pooler_fits:
+        return f"not enough: {plan.pooled_connections} queries run at once"
+    name = "PgBouncer" if family == "postgresql" else "ProxySQL or MaxScale"
+    return f"{name} with {plan.pooled_connections} server connections"
+
+
+def engine() -> Engine:
+    """Return the service's engine."""
+    own: Engine = current_app.extensions["pool"].engines["default"]
+    return own
+
+
+def ask_limit() -> int | None:
+    """Ask the database server for its limit."""
+    try:
+        with engine().connect() as connection:
+            return budget.limits(connection).available
+    except SQLAlchemyError as error:
+        click.echo(f"The server's limit is unknown: {first_line(error)}", err=True)
+        return None
+
+
+def measure(url: str, seconds: float) -> tuple[float, float]:
+    """Return how often, and for how many ms, the service uses a connection."""
+    (count, total), started = used(url), monotonic()
+    sleep(seconds)
+    (now, later), took = used(url), monotonic() - started
+    if now <= count:
+        raise click.ClickException(f"{url} used no connection within {seconds:g} s: ask under load")
+    return (now - count) / took, 1000 * (later - total) / (now - count)
+
+
+def used(url: str) -> tuple[float, float]:
+    """Return how many connections were used, and the seconds of all."""
+    from prometheus_client.parser import text_string_to_metric_families  # not needed to serve
+
+    found: dict[str, float] = {}
+    try:
+        for family in text_string_to_metric_families(ask(url, "/metrics")):
+            for sample in family.samples:
+                if sample.labels.get("pool_name") == "default":
+                    found[sample.name] = sample.value
+    except ValueError as error:
+        raise click.ClickException(f"{url}/metrics holds no metrics") from error
+    return found.get(f"{USE_TIME}_count", 0), found.get(f"{USE_TIME}_sum", 0)

@@ -1,0 +1,99 @@
+"""How many connections, threads, workers and instances a load needs."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from math import ceil
+
+from .queueing import Queue, smallest
+
+BUSY = 0.7  # of a worker's one core: Python runs on one at a time, and lines grow beyond
+MOST_THREADS = 100  # of one worker
+MOST_LOAD = 2e6  # connections in use on average
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What the service has to do; times are seconds."""
+
+    rate: float  # requests a second, of all instances
+    hold: float  # a request's time with its connection
+    python: float  # a request's time in Python, without a connection
+    wait: float
+    share: float  # of the requests, that wait at most so long
+
+    def times(self, factor: float) -> Demand:
+        """Return the same demand at a higher rate."""
+        return Demand(self.rate * factor, self.hold, self.python, self.wait, self.share)
+
+    def connections(self, parts: int) -> Queue:
+        """Return the line for a connection when the load is spread over so many pools."""
+        return smallest(self.rate * self.hold / parts, self.wait / self.hold, self.share)
+
+    def threads(self, parts: int) -> Queue:
+        """Return the line for a thread of one of so many workers."""
+        busy = self.hold + self.python
+        return smallest(self.rate * busy / parts, self.wait / busy, self.share)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The smallest service that keeps the wait, and what it takes from the server."""
+
+    rate: float
+    instances: int
+    workers: int  # of each instance
+    threads: int  # of each worker, as the pool's numbers
+    pool_size: int
+    max_overflow: int
+    connections: int  # of all
+    wait_ms: float  # the asked share of requests waits at most so long
+    mean_wait_ms: float
+    limit: int | None  # of the server
+    fits: bool
+    pooled_connections: int  # what a pooler that all share needs at the server
+    pooler_fits: bool
+
+
+def plan(
+    demand: Demand, workers: int, instances: int | None = None, limit: int | None = None
+) -> Plan:
+    """Return the plan with up to `workers` in each instance."""
+    needed = fewest_workers(demand)
+    if instances is None:
+        instances = ceil(needed / workers)
+        workers = min(workers, needed)
+    else:
+        workers = max(1, ceil(needed / instances))
+    line = demand.connections(instances * workers)
+    # no more threads than connections: each that the pool does not keep is overflow
+    threads = max(line.servers, demand.threads(instances * workers).servers)
+    connections = instances * workers * threads
+    pooled = demand.connections(1).servers
+    return Plan(
+        rate=demand.rate,
+        instances=instances,
+        workers=workers,
+        threads=threads,
+        pool_size=line.servers,
+        max_overflow=threads - line.servers,
+        connections=connections,
+        wait_ms=1000 * demand.hold * line.within(demand.share),
+        mean_wait_ms=1000 * demand.hold * line.mean_wait,
+        limit=limit,
+        fits=limit is None or connections <= limit,
+        pooled_connections=pooled,
+        pooler_fits=limit is None or pooled <= limit,
+    )
+
+
+def fewest_workers(demand: Demand) -> int:
+    """Return how many workers have the cores and the threads for the load."""
+    busy = demand.rate * (demand.hold + demand.python)
+    least = max(1, ceil(demand.rate * demand.python / BUSY), ceil(busy / MOST_THREADS))
+    return least + bisect_left(
+        range(least * MOST_THREADS),
+        True,
+        key=lambda more: demand.threads(least + more).servers <= MOST_THREADS,
+    )
