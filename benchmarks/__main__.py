@@ -28,8 +28,9 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 130)
     if asked.redraw:
         results: Results = json.loads((FOLDER / "latest.json").read_text())
-        report.show(results, console)
         _keep(results, "latest")
+        report.show(results, console)
+        _draw(results, "latest")
         return
     wanted = set(asked.only or NAMES)
     # only a whole run may replace the published figures
@@ -37,6 +38,7 @@ def main() -> None:
     results = run(QUICK if asked.quick else FULL, wanted, console.print)
     _keep(results, name)
     report.show(results, console)
+    _draw(results, name)
     console.print(f"\nkept in {(FOLDER / f'{name}.json').relative_to(ROOT)}")
 
 
@@ -59,10 +61,13 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def _keep(results: Results, name: str) -> None:
-    """Write the data, the block for the README and the picture."""
+    """Write the data and the block for the README."""
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     (FOLDER / f"{name}.md").write_text(markdown.block(results))
+
+
+def _draw(results: Results, name: str) -> None:
     picture = DOCS / "benchmark.svg" if name == "latest" else FOLDER / "partial.svg"
     plot.draw(results, picture)
 

@@ -48,10 +48,10 @@ class Bench:
             return []
         self.say(what)
         # what was posted goes away, so that every slice begins with the same table
-        before: Callable[[], object] = data.fill if route is CREATE else _nothing
+        before: Callable[[], object] = data.refill if route is CREATE else _nothing
         results = Comparison(route, clients, rounds, seconds, self.clock, before).run(services)
         if route is CREATE:
-            data.fill()
+            data.refill()
         self.cells.append(cell | {"results": results})
         return results
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,20 @@ class Data:
             else self._maria_statements(rows)
         ):
             self.server.rows(statement, database=self.name)
+
+    def refill(self) -> None:
+        """Wait for what is still being posted by those who no longer listen, then start anew."""
+        last, same = -1, 0
+        while same < 3:
+            (row,) = self.server.rows("SELECT max(id) AS last FROM " + self._table, (), self.name)
+            same = same + 1 if row["last"] == last else 0
+            last = row["last"]
+            time.sleep(0.1)
+        self.fill()
+
+    @property
+    def _table(self) -> str:
+        return '"user"' if isinstance(self.server, servers.PostgreSQL) else "user"
 
     def version(self) -> str:
         """Give the server's own version."""

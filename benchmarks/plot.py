@@ -46,6 +46,8 @@ Value = Callable[[dict[str, Any]], float]
 
 def draw(results: Results, file: Path) -> None:
     """Draw what was measured into an SVG or PNG file."""
+    if not cells(results, "users"):
+        return  # the bars are the legend of all else
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 7.2), layout="constrained", facecolor="white")
         grid = figure.add_gridspec(2, 6, height_ratios=(1.15, 1), hspace=0.1)
@@ -152,7 +154,8 @@ def _workers(axes: Axes, results: Results) -> None:
 
 
 def _lines(axes: Axes, found: list[tuple[float, dict[str, Any]]], value: Value) -> None:
-    """Draw a line for each candidate over what was varied."""
+    """Draw a line for each candidate over what was varied; no panel for what was not measured."""
+    axes.set_visible(bool(found))
     axes.grid(visible=True)
     axes.set_axisbelow(True)
     points: dict[str, list[tuple[float, float]]] = {}

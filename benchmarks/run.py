@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import servers
@@ -42,17 +44,17 @@ def run(scale_: Scale, wanted: set[str], say: Callable[[str], object]) -> Result
 
 
 def _on_postgresql(bench: Bench, data: Data, wanted: set[str]) -> None:
-    near.measure(bench, data, wanted)
-    far.measure(bench, data, wanted)
+    _try(bench, "near", lambda: near.measure(bench, data, wanted))
+    _try(bench, "far", lambda: far.measure(bench, data, wanted))
     if "workers" in wanted:
-        scale.workers(bench, data)
+        _try(bench, "workers", lambda: scale.workers(bench, data))
     if "pgbouncer" in wanted and _is_there(bench, "pgbouncer"):
-        scale.pgbouncer(bench, data)
+        _try(bench, "pgbouncer", lambda: scale.pgbouncer(bench, data))
 
 
 def _alone(bench: Bench, wanted: set[str]) -> None:
     if "mariadb" in wanted and _is_there(bench, "mariadb"):
-        maria.measure(bench)
+        _try(bench, "mariadb", lambda: maria.measure(bench))
     for name, measure in (
         ("startup", startup.measure),
         ("bake", baking.bake),
@@ -60,7 +62,16 @@ def _alone(bench: Bench, wanted: set[str]) -> None:
     ):
         if name in wanted and bench.clock.allows(name, 10):
             bench.say(name)
-            measure(bench)
+            _try(bench, name, partial(measure, bench))
+
+
+def _try(bench: Bench, name: str, measure: Callable[[], object]) -> None:
+    """Measure, and keep what else was found if that fails."""
+    try:
+        measure()
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        bench.say(f"{name} failed: {error}")
+        bench.clock.left_out.append(f"{name}: {type(error).__name__}")
 
 
 def _is_there(bench: Bench, program: str) -> bool:

@@ -49,6 +49,10 @@ def post_worker_init(worker: Any) -> None:
     """Warm the pool before the worker takes requests."""
     lifecycle = importlib.import_module(f"{_package}.pool.lifecycle")
     lifecycle.prefill(worker.wsgi)
+    if worker.age == 1:  # the first worker speaks for all
+        budget = importlib.import_module(f"{_package}.pool.budget")
+        for level, line in budget.report(worker.wsgi):
+            worker.log.log(level, line)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -21,7 +21,7 @@ def measure(bench: Bench, data: Data, wanted: set[str]) -> None:
         if "counts" in wanted and bench.clock.allows("counts"):
             bench.say("counts")
             bench.found["counts"] = [count(service) for service in services]
-            data.fill()
+            data.refill()
         if "latency" in wanted:
             for delay in bench.scale.delays:
                 set_delay(services, delay)

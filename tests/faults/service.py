@@ -64,9 +64,7 @@ class Service(Server):
     name = "service"
     quit_signal = signal.SIGTERM
 
-    def __init__(
-        self, project: Project, url: str, *arguments: str, **settings: Setting
-    ) -> None:
+    def __init__(self, project: Project, url: str, *arguments: str, **settings: Setting) -> None:
         super().__init__({}, SMALL | settings)
         self.project = project
         self.arguments = arguments

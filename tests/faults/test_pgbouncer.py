@@ -32,9 +32,7 @@ def test_reads_and_writes_of_more_clients_than_server_connections(
     """Eight connections of the service share three of the server, and nothing fails."""
     service = serve(bouncer.url(on_postgresql.name), **BEHIND)
 
-    answers = load(
-        lambda n: service.get() if n % 3 else service.post(f"user {n}"), REQUESTS // 2
-    )
+    answers = load(lambda n: service.get() if n % 3 else service.post(f"user {n}"), REQUESTS // 2)
 
     writes = len(range(0, REQUESTS // 2, 3))
     assert statuses(answers) == {200: REQUESTS // 2 - writes, 201: writes}

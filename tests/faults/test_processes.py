@@ -141,9 +141,7 @@ def test_each_worker_opens_its_pool_before_the_first_request(
     assert {row[key] for row in database.connections()} == before
 
 
-def test_deployments_that_migrate_at_once_take_turns(
-    database: Database, project: Project
-) -> None:
+def test_deployments_that_migrate_at_once_take_turns(database: Database, project: Project) -> None:
     """Each of three ends well, and the schema is there once."""
     empty = Database(database.server, database.server.create_database())
 

@@ -74,8 +74,6 @@ def test_a_busy_connection_is_not_pinged_and_an_idle_one_is(
 ) -> None:
     """With every connection idle for too long, each read costs one round trip more."""
     between = proxy(on_postgresql.server.port)
-    service = serve(
-        on_postgresql.url(between.port), **WARM | {"SQLALCHEMY_POOL_PING_AFTER": 0}
-    )
+    service = serve(on_postgresql.url(between.port), **WARM | {"SQLALCHEMY_POOL_PING_AFTER": 0})
 
     assert round_trips(between, service, lambda s: s.get()) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,11 @@ SPREAD: dict[str, Setting] = {"WEB_CONCURRENCY": 4, "WEB_THREADS": 4}
 
 
 @pytest.fixture
-def file(project: Project, tmp_path: Path) -> Iterator[Path]:
+def file(project: Project, tmp_path: Path) -> Path:
     """Give a database file with the schema."""
     path = tmp_path / "app.db"
     project.migrate(f"sqlite:///{path}")
-    yield path
+    return path
 
 
 def test_eight_writers_lose_no_update(file: Path, serve: Serve) -> None:
@@ -31,9 +30,7 @@ def test_eight_writers_lose_no_update(file: Path, serve: Serve) -> None:
     service = serve(f"sqlite:///{file}", *WITH_VIEWS, **SPREAD)
     service.post("0")
 
-    answers = load(
-        lambda _: service.request("POST", "/probe/read_modify_write"), WRITES, WRITERS
-    )
+    answers = load(lambda _: service.request("POST", "/probe/read_modify_write"), WRITES, WRITERS)
 
     assert statuses(answers) == {200: WRITES}
     assert service.get().text == str(WRITES)

@@ -25,7 +25,7 @@ SAFE = {"TESTING": True, "WEB_CONCURRENCY": 2}
 def run(runner: FlaskCliRunner, *arguments: str) -> str:
     result = runner.invoke(args=["pool", *arguments])
     assert result.exit_code == 0, result.output
-    return result.stdout
+    return str(result.stdout)
 
 
 def data(runner: FlaskCliRunner, *arguments: str) -> Any:

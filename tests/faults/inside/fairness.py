@@ -1,4 +1,4 @@
-"""Twenty threads share two connections for a while; how often did each get one?"""
+"""Let twenty threads share two connections for a while, and count how often each gets one."""
 
 from __future__ import annotations
 

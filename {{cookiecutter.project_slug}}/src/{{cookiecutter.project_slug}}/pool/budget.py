@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flask import Flask
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 POSTGRESQL = text(
     "SELECT name, setting::bigint FROM pg_catalog.pg_settings WHERE name IN ('max_connections',"
@@ -101,6 +104,27 @@ def budget(
         pools=pools,
         limit=None if behind_pooler else limits.available,
     )
+
+
+def report(app: Flask) -> Iterator[tuple[int, str]]:
+    """Yield what an operator should know at start: logging levels and lines."""
+    for name, engine in app.extensions["pool"].engines.items():
+        if engine.url.get_backend_name() == "sqlite":
+            continue
+        try:
+            with engine.connect() as connection:
+                found = limits(connection)
+        except SQLAlchemyError as error:
+            yield logging.WARNING, f"pool {name}: no limits known: {type(error).__name__}"
+            continue
+        plan, recycle = budget(app.config, found), app.config["SQLALCHEMY_POOL_RECYCLE"]
+        yield (logging.INFO if plan.fits else logging.WARNING), f"pool {name}: {plan}"
+        if plan.threads > plan.capacity:
+            yield logging.WARNING, f"{plan.threads} threads share {plan.capacity} connections"
+        if found.idle_timeout and not 0 < recycle < found.idle_timeout:
+            # harmless, as such a connection is pinged first
+            idle = f"the server ends connections idle for {found.idle_timeout:g} s"
+            yield logging.INFO, f"pool {name}: {idle}, SQLALCHEMY_POOL_RECYCLE is {recycle}"
 
 
 def _postgresql(connection: Connection, server: str) -> Limits:

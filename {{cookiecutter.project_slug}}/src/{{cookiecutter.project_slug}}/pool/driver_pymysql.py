@@ -20,7 +20,8 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
     @property
     def deadline(self) -> float | None:
         """Seconds that the server has to send something."""
-        return self._read_timeout  # type: ignore[no-any-return]
+        seconds: float | None = self._read_timeout
+        return seconds
 
     @deadline.setter
     def deadline(self, seconds: float | None) -> None:
@@ -42,7 +43,8 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
     def _create_ssl_ctx(self, options: Any) -> ssl.SSLContext:
         # it loads all certificates of the machine, 20 ms of CPU for each new connection
         if options:
-            return super()._create_ssl_ctx(options)  # type: ignore[no-any-return]
+            own: ssl.SSLContext = super()._create_ssl_ctx(options)
+            return own
         with _lock:
             if not _shared:
                 _shared.append(super()._create_ssl_ctx(options))

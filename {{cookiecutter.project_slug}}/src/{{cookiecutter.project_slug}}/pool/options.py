@@ -77,7 +77,7 @@ def in_command() -> bool:
 
 def _one_connection(settings: Settings) -> dict[str, Any]:
     """Keep the one connection that holds an in-memory database, for one user at a time."""
-    logger.info("in-memory SQLite: one connection; pool size, overflow and recycle do not apply")
+    logger.warning("in-memory SQLite: one connection; pool size, overflow and recycle do not apply")
     return {
         # in this spelling the extension leaves the pool alone
         "url": URL.create("sqlite", database="file:/", query={"mode": "memory", "uri": "true"}),

@@ -77,12 +77,22 @@ def _before_cursor_execute(
     context: Any,
     executemany: bool,
 ) -> None:
-    if is_read(statement) or statement.startswith("BEGIN"):
+    reads = is_read(statement) or statement.startswith("BEGIN")
+    if reads and not _needs_cursor(context):
         return
-    if has_request_context():
+    if not reads and has_request_context():
         request.environ[WROTE] = True
     if not connection.info.get(BEGUN):
         _send_begin(connection)
+
+
+def _needs_cursor(context: Any) -> bool:
+    """Tell whether rows are streamed from a cursor that PostgreSQL keeps in transactions only."""
+    return (
+        context is not None
+        and context.dialect.name == "postgresql"
+        and bool(context.execution_options.get("stream_results"))
+    )
 
 
 def _send_begin(connection: Connection) -> None:

@@ -177,7 +177,8 @@ function drawCurves(section, history, put) {
   const waiting = series((point) => point.pool.waiting);
   const text = `up to ${highest(used)} of ${capacity} in use, up to ${highest(waiting)} waiting`;
   put("connections", text);
-  drawChart(section, "connections", { used, waiting }, String, 2 * Math.ceil(capacity / 2), text);
+  const whole = (value) => (Number.isInteger(value) ? value : "");
+  drawChart(section, "connections", { used, waiting }, whole, capacity, text);
   for (const times of ["wait_time", "use_time"]) {
     const mean = series((point) => point[times]?.mean ?? null);
     const p95 = series((point) => point[times]?.p95 ?? null);
