@@ -54,8 +54,8 @@ def test_an_application_loaded_before_the_fork_counts_its_workers_alone(start: S
         assert len(service.pool()["workers"]) == WORKERS
 
 
-def test_the_capacity_is_known_before_anything_is_opened(start: Start) -> None:
+def test_the_capacity_is_known_before_the_pools_are_filled(start: Start) -> None:
     """Each worker tells its own as it starts."""
     with start(at_rest=False, POOL_PREFILL="off") as service:
         servers.wait_until(lambda: service.metric("db_client_connection_max") == WORKERS * CAPACITY)
-        assert service.connections() == 0
+        assert service.connections() <= 1  # one worker asks the server for its limits

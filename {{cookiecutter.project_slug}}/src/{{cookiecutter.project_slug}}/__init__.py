@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
+from werkzeug.utils import import_string
 
 from . import config, db, errors, health, pool, users
 
@@ -27,6 +28,9 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
     errors.init_app(app)
     app.register_blueprint(health.bp)
     app.register_blueprint(users.bp)
+
+    # what operators use; the service does without this line and its folder
+    import_string(f"{__name__}.pool.commands:init_app")(app)
     return app
 
 
