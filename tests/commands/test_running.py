@@ -95,18 +95,15 @@ def test_serving_loads_nothing_of_the_commands(project: Project) -> None:
 def test_a_service_without_the_folder_is_whole(
     project: Project, template: Path, tmp_path: Path
 ) -> None:
-    """Delete pool/commands and the lines that name it: all else stays."""
+    """Delete pool/commands and the one line that names it: all else stays."""
     baked = bake_into(tmp_path, template, project_slug="plain", docker="no", ci="none")
     package = baked.path / "src" / "plain"
     shutil.rmtree(package / "pool" / "commands")
     (baked.path / "tests" / "test_commands.py").unlink()
-    for file in package.rglob("*.py"):
-        lines = file.read_text().splitlines(keepends=True)
-        kept = [
-            line for line in lines if not re.search(r"\bcommands\b.*init_app|import commands", line)
-        ]
-        if kept != lines:
-            file.write_text("".join(kept))
+    factory = package / "__init__.py"
+    lines = factory.read_text().splitlines(keepends=True)
+    (named,) = [line for line in lines if "commands" in line]
+    factory.write_text("".join(line for line in lines if line != named))
     environment = os.environ | {"PYTHONPATH": str(package.parent)}
     command = [project.program("flask"), "--app", "plain", "--debug", "routes"]
     done = subprocess.run(
