@@ -6,10 +6,14 @@ import json
 import re
 import signal
 from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 import servers
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from .conftest import Database, Serve
 from .load import load, statuses, steadily
@@ -142,11 +146,30 @@ def test_each_worker_opens_its_pool_before_the_first_request(
 
 
 def test_deployments_that_migrate_at_once_take_turns(database: Database, project: Project) -> None:
-    """Each of three ends well, and the schema is there once."""
+    """Three that all found an empty schema end well, and the schema is there once."""
     empty = Database(database.server, database.server.create_database())
+    version = empty.name if isinstance(database.server, servers.MariaDB) else "public"
+    empty.rows(f"CREATE TABLE {version}.alembic_version (version_num varchar(32) PRIMARY KEY)")
 
     with ThreadPoolExecutor(3) as executor:
-        list(executor.map(lambda _: project.migrate(empty.url()), range(3)))
+        # nobody can tell which version this is, until all three want to know
+        with locked(empty, f"{version}.alembic_version"):
+            migrating = [executor.submit(project.migrate, empty.url()) for _ in range(3)]
+            servers.wait_until(lambda: len(empty.connections()) == 4)
+        for one in migrating:
+            one.result()
 
     assert len(empty.rows("SELECT version_num FROM alembic_version")) == 1
     assert empty.names() == []
+
+
+@contextmanager
+def locked(database: Database, table: str) -> Iterator[None]:
+    """Keep everybody from reading a table."""
+    engine = create_engine(database.url(), poolclass=NullPool)
+    maria = isinstance(database.server, servers.MariaDB)
+    with engine.connect() as connection:
+        lock = f"LOCK TABLES {table} WRITE" if maria else f"LOCK TABLE {table}"
+        connection.exec_driver_sql(lock)
+        yield
+        connection.exec_driver_sql("UNLOCK TABLES" if maria else "SELECT 1")
