@@ -29,7 +29,7 @@ def expected_files(slug: str, docker: str, ci: str) -> set[str]:
     stored = ROOT / FOLDER
     code = {
         path.relative_to(stored).as_posix().replace(FOLDER, slug)
-        for folder in ("ops", "src", "tests")
+        for folder in ("docs", "ops", "src", "tests")
         for path in (stored / folder).rglob("*")
         if path.is_file() and not any("cache" in part for part in path.parts)
     }

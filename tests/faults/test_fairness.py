@@ -73,12 +73,12 @@ def test_a_failed_connect_lets_the_next_waiter_try_at_once(
         WEB_CONCURRENCY=1,
         WEB_THREADS=12,
         SQLALCHEMY_POOL_SIZE=1,
-        SQLALCHEMY_POOL_TIMEOUT=30,
+        SQLALCHEMY_POOL_TIMEOUT=8,
     )
 
     on_postgresql.server.stop()
     try:
-        answers = load(lambda _: service.get(), 120, threads=12)
+        answers = load(lambda _: service.get(), 48, threads=12)
     finally:
         on_postgresql.server.start()
 
