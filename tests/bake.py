@@ -59,8 +59,8 @@ class BakedProject:
         return {path.as_posix() for path in found if path.parts[0] != ".git"}
 
     def text(self, name: str) -> str:
-        """Return the text of one file, line ends untouched."""
-        return (self.path / name).read_bytes().decode()
+        """Return the text of one file, line ends (and what is no text, in pictures) untouched."""
+        return (self.path / name).read_bytes().decode(errors="surrogateescape")
 
 
 def bake_into(folder: Path, template: Path | str = ROOT, /, **answers: str) -> BakedProject:

@@ -16,7 +16,7 @@ LEFTOVER = re.compile(r"(?<!\$)\{\{|\{%|\{#|\bcookiecutter\.\w")
 
 def assert_parses(project: BakedProject) -> None:
     """Fail if a file can't be read, or does not end with one line end."""
-    for name in sorted(project.files()):
+    for name in sorted(texts(project)):
         text = project.text(name)
         try:
             parse(name, text)
@@ -24,6 +24,11 @@ def assert_parses(project: BakedProject) -> None:
             raise AssertionError(f"{name} does not parse: {error}\n{text}") from error
         assert "\r" not in text, name
         assert not text or text.endswith("\n"), name
+
+
+def texts(project: BakedProject) -> list[str]:
+    """Return the names of all files but pictures."""
+    return [name for name in project.files() if not name.endswith(".png")]
 
 
 def parse(name: str, text: str) -> Any:
@@ -52,6 +57,6 @@ def env(project: BakedProject, name: str = ".env") -> dict[str, str]:
 def leftovers(project: BakedProject) -> dict[str, str]:
     """Return the first piece of template code in each file that has one."""
     # the service's own pages are Jinja templates
-    names = (name for name in project.files() if not name.endswith(".html"))
+    names = (name for name in texts(project) if not name.endswith(".html"))
     found = {name: LEFTOVER.search(project.text(name)) for name in names}
     return {name: match.group() for name, match in found.items() if match}
