@@ -28,7 +28,7 @@ def assert_parses(project: BakedProject) -> None:
 
 def texts(project: BakedProject) -> list[str]:
     """Return the names of all files but pictures."""
-    return [name for name in project.files() if not name.endswith(".png")]
+    return [name for name in project.files() if not name.endswith((".png", ".svg"))]
 
 
 def parse(name: str, text: str) -> Any:

@@ -7,7 +7,7 @@ import stat
 import pytest
 from bake import FOLDER, ROOT, BakedProject
 from conftest import Bake
-from parses import assert_parses, leftovers, parse, toml
+from parses import assert_parses, leftovers, parse, texts, toml
 
 DOCKER = {"Dockerfile", ".dockerignore", "compose.yaml"}
 CI = {"github": {".github/workflows/ci.yml"}, "gitlab": {".gitlab-ci.yml"}, "none": set[str]()}
@@ -71,7 +71,7 @@ def test_every_file_parses_and_holds_no_template_code(
         project = bake(database_url=url, docker=docker, ci=ci, project_slug=f"shop_{ci}")
         assert_parses(project)
         assert leftovers(project) == {}
-        for name in project.files():
+        for name in texts(project):
             text = project.text(name)
             assert not any(line.endswith((" ", "\t")) for line in text.splitlines()), name
             assert "\n\n\n\n" not in text, name

@@ -13,7 +13,8 @@ from .service import WITH_VIEWS, Answer, Service
 
 OpenProxy = Callable[[int], servers.Proxy]
 
-CONNECT, STATEMENT = 1, 2
+# libpq takes a connect timeout of less than two seconds for two
+CONNECT, STATEMENT = 2, 2
 LONGEST = CONNECT + STATEMENT + 1
 
 # as many connections as threads: a request that waits for another one waits longer
