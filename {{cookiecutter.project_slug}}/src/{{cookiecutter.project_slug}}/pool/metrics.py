@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import cache
 from threading import Lock
+from time import sleep
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -167,11 +168,14 @@ def record(*changes: Change) -> None:
     _changes.extend(changes)
     while _changes and _busy.acquire(blocking=False):
         try:
-            while _changes:
+            # no more than there are now: others add as fast as one thread can take away
+            for _ in range(len(_changes)):
                 change, amount = _changes.popleft()
                 change(amount)
         finally:
             _busy.release()
+        if _changes:
+            sleep(0)  # let somebody else be the next
 
 
 def retried() -> None:
