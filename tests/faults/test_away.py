@@ -14,7 +14,8 @@ SOON = 1 + 3  # seconds: the promised one, and what a busy test machine may add
 
 
 def workers(service: Service) -> list[int]:
-    """Give the process ids of the workers."""
+    """Give the process ids of the workers, all of which have started."""
+    servers.wait_until(lambda: len(service.workers()) == service.settings["WEB_CONCURRENCY"])
     return sorted(worker.pid for worker in service.workers())
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from flask import Blueprint, Response, abort, current_app, request
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from . import notes
 
@@ -34,6 +37,25 @@ class Samples(defaultdict[tuple[str, frozenset[tuple[str, str]]], float]):
         return self.get((name, frozenset(labels.items())), 0.0)
 
 
+class Workers(Collector):
+    """Adds up what the workers wrote."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics of all workers."""
+        folder = notes.folder()
+        names = [str(file) for file in written(folder)] if folder else []
+        found: Iterable[Metric] = MultiProcessCollector.merge(names)  # type: ignore[no-untyped-call]
+        return found
+
+
+def written(folder: Path) -> Iterator[Path]:
+    """Yield the files of the workers, but those that are being made and can't be read yet."""
+    for file in folder.glob("*_*.db"):
+        with contextlib.suppress(FileNotFoundError):  # of a worker that has just ended
+            if file.stat().st_size:
+                yield file
+
+
 @bp.get("/metrics")
 def metrics() -> Response:
     """The metrics of all workers."""
@@ -41,7 +63,7 @@ def metrics() -> Response:
     registry: CollectorRegistry = REGISTRY
     if notes.folder():
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry.register(Workers())
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -53,7 +75,7 @@ def by_process() -> dict[int, Samples]:
         found[os.getpid()].add(REGISTRY.collect())
         return found
     files = defaultdict(list)
-    for file in folder.glob("*_*.db"):
+    for file in written(folder):
         files[int(file.stem.rpartition("_")[2])].append(str(file))
     for pid, names in files.items():
         found[pid].add(MultiProcessCollector.merge(names))  # type: ignore[no-untyped-call]
