@@ -65,7 +65,7 @@ def test_workers_do_not_use_what_the_process_before_them_used(
     """The application uses its pool before it is handed to gunicorn, and so before any fork."""
     log = Log(database)
     service = serve(database.url(), *options, *USED)
-    assert service.process is not None
+    servers.wait_until(lambda: len(database.connections()) >= 8)
 
     found = backends_by_process(service, 400)
     found_later = backends_by_process(service, 400)
