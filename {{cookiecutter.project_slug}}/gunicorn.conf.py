@@ -14,10 +14,16 @@ from dotenv import load_dotenv
 
 for _file in (".env", ".flaskenv"):  # what is set already wins
     load_dotenv(_file)
+# a file on a disk can stall a worker for as long as the disk is busy
+_memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
+_master = os.getpid()
+# one that an upgraded master (USR2) inherits goes with the old master
+if os.environ.get("METRICS_MASTER", "given") not in ("given", str(_master)):
+    del os.environ["PROMETHEUS_MULTIPROC_DIR"]
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     # workers share their metrics through files; prometheus_client looks as it is imported
-    _folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="metrics-")
-    _master = os.getpid()
+    _folder = tempfile.mkdtemp(prefix="metrics-", dir=_memory)
+    os.environ.update(PROMETHEUS_MULTIPROC_DIR=_folder, METRICS_MASTER=str(_master))
 
     @atexit.register
     def _remove_metrics() -> None:
@@ -41,8 +47,7 @@ threads = _settings["WEB_THREADS"]
 graceful_timeout = int(_settings["SQLALCHEMY_STATEMENT_TIMEOUT"]) + 5
 # no door into the server that nobody asked for
 control_socket_disable = True
-# a heartbeat file on a disk can stall a worker
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
+worker_tmp_dir = _memory  # for the heartbeat
 
 
 def post_worker_init(worker: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import psutil
 import pytest
 import servers
 from sqlalchemy import create_engine
@@ -129,6 +130,38 @@ def test_the_service_goes_on_without_a_killed_worker(database: Database, serve: 
     assert len(database.connections()) == 8
     assert service.metric("db_client_connection_count") == 8
     assert service.metric("db_client_connection_max") == 8
+
+
+def test_a_master_that_is_upgraded_counts_on_when_the_old_one_has_gone(
+    database: Database, serve: Serve
+) -> None:
+    """After a reload (SIGHUP), SIGUSR2 hands on the environment that the settings changed."""
+    service = serve(database.url())
+    assert service.process is not None
+    old = psutil.Process(service.process.pid)
+    first = set(service.workers())
+    old.send_signal(signal.SIGHUP)
+    servers.wait_until(lambda: len(set(service.workers()) - first) == 2)
+    servers.wait_until(lambda: len(database.connections()) == 8)
+    old.send_signal(signal.SIGUSR2)
+    masters: list[psutil.Process] = []
+
+    def taken_over() -> bool:
+        masters[:] = [child for child in old.children() if len(child.children()) == 2]
+        return len(masters) == 1 and len(database.connections()) == 16
+
+    servers.wait_until(taken_over)
+    new = masters[0]
+    try:
+        service.stop()
+        servers.wait_until(lambda: len(database.connections()) == 8)
+
+        assert statuses(load(lambda _: service.get(), 40)) == {200: 40}
+        assert service.metric("db_client_connection_count") == 8
+        assert service.metric("db_client_connection_wait_time_seconds_count") >= 48
+    finally:
+        new.terminate()
+        servers.wait_until(lambda: not database.connections())
 
 
 def test_each_worker_opens_its_pool_before_the_first_request(

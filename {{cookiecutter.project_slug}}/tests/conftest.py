@@ -56,7 +56,7 @@ def app(migrated: str, tmp_path: Path) -> Iterator[Flask]:
             "SQLALCHEMY_DATABASE_URI": migrated,
             "SQLALCHEMY_POOL_SIZE": 2,
             "SQLALCHEMY_MAX_OVERFLOW": 1,
-            "SQLALCHEMY_POOL_TIMEOUT": 0.2,
+            "SQLALCHEMY_POOL_TIMEOUT": 0.05,
             "OPS_TOKEN": "operator",
         }
     )

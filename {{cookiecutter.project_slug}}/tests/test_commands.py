@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from time import sleep
 from typing import Any
 
@@ -257,18 +257,23 @@ def test_a_plan_keeps_the_wait_with_the_smallest_pool(runner: FlaskCliRunner) ->
 def test_a_plan_is_measured_from_the_running_service(
     app: Flask, runner: FlaskCliRunner, address: str
 ) -> None:
-    client = app.test_client()
-    done: list[bool] = []
-    load = Thread(target=lambda: [client.get("/users") for _ in iter(lambda: bool(done), True)])
+    done = Event()
+
+    def visit() -> None:
+        client = app.test_client()
+        while not done.wait(0.001):
+            client.get("/users")
+
+    load = Thread(target=visit)
     load.start()
 
     found = data(runner, "plan", "--from", address, "--interval", "0.2")
 
-    done.append(True)
+    done.set()
     load.join()
     assert found["demand"]["rate"] > 10
     assert 0 < found["demand"]["hold"] < 0.1
-    told = failure(runner, "plan", "--from", address, "--interval", "0.1")
+    told = failure(runner, "plan", "--from", address, "--interval", "0.05")
     assert "used no connection" in told
 
 

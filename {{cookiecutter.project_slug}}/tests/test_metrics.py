@@ -103,7 +103,7 @@ def detach(engine: Engine) -> None:
 
 def forget(engine: Engine) -> None:
     engine.connect()
-    gc.collect()
+    gc.collect(0)
 
 
 def dispose(engine: Engine) -> None:
@@ -195,7 +195,7 @@ def test_the_garbage_collector_may_return_a_connection_while_one_is_counted() ->
 
 def linger(reached: Event) -> None:
     reached.set()
-    sleep(0.1)
+    sleep(0.05)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -90,7 +90,7 @@ def test_the_data_says_what_the_pool_does_now(client: FlaskClient, engine: Engin
     after = read(client)
 
     assert now["checkedout"] - before["checkedout"] == 3
-    assert (now["size"], now["max_overflow"], now["timeout"]) == (2, 1, 0.2)
+    assert (now["size"], now["max_overflow"], now["timeout"]) == (2, 1, 0.05)
     assert now["timeouts"] - before["timeouts"] == 1
     assert after["checkedout"] == before["checkedout"]
     assert now["checkouts"] - before["checkouts"] == 3
@@ -129,7 +129,7 @@ def test_the_limit_is_not_asked_for_while_requests_need_every_connection(
             stack.enter_context(engine.connect())
 
         first = read(client)
-        sleep(0.3)  # pool_timeout and more
+        sleep(0.1)  # pool_timeout and more
         second = read(client)
 
     assert first["budget"] is None

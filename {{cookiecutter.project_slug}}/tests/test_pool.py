@@ -309,7 +309,7 @@ def test_binds_get_the_same_pool(app: Flask, migrated: str) -> None:
             "SQLALCHEMY_BINDS": {"other": migrated},
             "SQLALCHEMY_POOL_SIZE": 1,
             "SQLALCHEMY_MAX_OVERFLOW": 0,
-            "SQLALCHEMY_POOL_TIMEOUT": 0.1,
+            "SQLALCHEMY_POOL_TIMEOUT": 0.05,
         }
     )
     engine = other.extensions["pool"].engines["other"]

@@ -20,16 +20,33 @@ User = service.models.User
 
 @pytest.fixture
 def sent(app: Flask) -> Iterator[list[str]]:
-    """Every statement that is sent."""
+    """Every statement that is sent, and BEGIN where the driver finds itself in a transaction."""
     statements: list[str] = []
+    begun = False
     engine = app.extensions["pool"].engines["default"]
 
     def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        statements.append(statement.split()[0])
+        nonlocal begun
+        before, begun = begun, cursor.connection.in_transaction
+        if begun and not before:
+            statements.append("BEGIN")
+        if not statement.startswith("BEGIN"):
+            statements.append(statement.split()[0])
 
-    event.listen(engine, "after_cursor_execute", note)
+    def ended(connection: Any) -> None:
+        nonlocal begun
+        begun = False
+
+    listeners: dict[str, Callable[..., Any]] = {
+        "after_cursor_execute": note,
+        "commit": ended,
+        "rollback": ended,
+    }
+    for happening, listener in listeners.items():
+        event.listen(engine, happening, listener)
     yield statements
-    event.remove(engine, "after_cursor_execute", note)
+    for happening, listener in listeners.items():
+        event.remove(engine, happening, listener)
 
 
 @pytest.fixture
@@ -196,6 +213,36 @@ def test_the_engine_itself_is_transactional(
     assert stored(app) == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("GET", ["SELECT", "BEGIN", "INSERT", "SELECT"]),
+        ("POST", ["BEGIN", "SELECT", "INSERT", "SELECT"]),
+    ],
+)
+def test_a_connection_to_read_from_begins_when_the_session_would(
+    serve: Callable[..., str], sent: list[str], method: str, expected: list[str]
+) -> None:
+    def view() -> object:
+        with service.db.reading() as connection:
+            connection.execute(select(User.id))
+            connection.execute(insert(User).values(name="lost"))
+            return len(connection.execute(select(User.id)).all())
+
+    assert serve(view, method) == "1"
+    assert sent == expected
+
+
+def test_a_driver_that_begins_by_itself_is_left_to_it(app: Flask, sent: list[str]) -> None:
+    engine = app.extensions["pool"].engines["default"]
+
+    with engine.connect().execution_options(isolation_level="SERIALIZABLE") as connection:
+        connection.execute(insert(User).values(name="lost"))
+
+    assert sent == ["BEGIN", "INSERT"]
+    assert stored(app) == 0
+
+
 def test_autocommit_is_there_for_those_who_ask(app: Flask, sent: list[str]) -> None:
     engine = app.extensions["pool"].engines["default"]
 
@@ -240,10 +287,10 @@ def test_writers_wait_for_each_other_and_lose_nothing(app: Flask) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         path = where.replace("/users", "/add-one")
-        answers = list(threads.map(lambda _: app.test_client().post(path), range(80)))
+        answers = list(threads.map(lambda _: app.test_client().post(path), range(40)))
 
     assert {answer.status_code for answer in answers} == {200}
-    assert client.get("/users").text == "80"
+    assert client.get("/users").text == "40"
 
 
 def test_a_view_that_meets_a_broken_connection_is_run_again(

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.utils import import_string
 
-from . import config, db, errors, health, pool, users
+from . import config, db, errors, health, pool, sessions, users
 
 
 def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
@@ -25,6 +25,7 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
     pool.init_app(app, db.db)
 
     # what users see
+    app.session_interface = sessions.CookieSessions()
     errors.init_app(app)
     app.register_blueprint(health.bp)
     app.register_blueprint(users.bp)

@@ -12,6 +12,10 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def init_app(app: Flask) -> None:
@@ -39,8 +43,9 @@ def problem(error: HTTPException) -> Response:
 
 def secure(response: Response) -> Response:
     """Keep browsers from running or sending anything that is not this service's own."""
-    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    for name, value in SECURITY_HEADERS.items():
+        if name not in response.headers:  # a view may have its own
+            response.headers.add(name, value)
     return response
 
 

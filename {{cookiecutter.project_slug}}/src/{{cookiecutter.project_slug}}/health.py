@@ -30,7 +30,7 @@ def ready() -> Response:
     """The pool hands out a connection that answers within a second, on a migrated schema."""
     check: Check | None = current_app.extensions.get("health")
     if check is None or not check.is_alive():
-        engine = current_app.extensions["pool"].deferred[db.engine]
+        engine = current_app.extensions["pool"].twins[db.engine].deferred
         check = Check(engine, f"{current_app.root_path}/migrations")
         current_app.extensions["health"] = check
         check.start()

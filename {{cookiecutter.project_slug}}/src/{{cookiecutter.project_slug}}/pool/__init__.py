@@ -34,8 +34,7 @@ class Pools:
     """What `app.extensions["pool"]` holds."""
 
     engines: dict[str, Engine] = field(default_factory=dict)
-    # each engine's twin on the same pool that begins at the first write
-    deferred: dict[Engine | Connection, Engine] = field(default_factory=dict)
+    twins: dict[Engine | Connection, transactions.Twins] = field(default_factory=dict)
 
 
 def init_app(app: Flask, db: SQLAlchemy) -> None:
@@ -50,7 +49,7 @@ def init_app(app: Flask, db: SQLAlchemy) -> None:
         leaks.watch(engine)
         sqlite.watch(engine)
         lifecycle.watch(engine)
-        pools.deferred[engine] = transactions.watch(engine)
+        pools.twins[engine] = transactions.watch(engine)
     timing.init_app(app, pools.engines.values())
     resilience.init_app(app, db)
     app.register_blueprint(scrape.bp)

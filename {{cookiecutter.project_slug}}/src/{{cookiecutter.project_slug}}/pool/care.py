@@ -131,11 +131,10 @@ class Care:
 def watch(engine: Engine, name: str, settings: Mapping[str, Any]) -> None:
     """Measure the engine's pool under this name and take care of its connections."""
     pool = engine.pool
+    care = Care(engine, PoolMetrics(name), settings)
+    event.listen(engine, "do_connect", care.do_connect)
     if not isinstance(pool, MeteredPool):  # a command's NullPool
         return
-    pool.metrics = PoolMetrics(name)
-    care = Care(engine, pool.metrics, settings)
-    for happening in (
-        "do_connect", "connect", "checkout", "checkin", "close", "invalidate", "detach",
-    ):  # fmt: skip
+    pool.metrics = care.metrics
+    for happening in ("connect", "checkout", "checkin", "close", "invalidate", "detach"):
         event.listen(engine, happening, getattr(care, happening))

@@ -23,7 +23,12 @@ class Connection(psycopg.Connection[Any]):
                 self.close()  # the answer may still come, for nobody
             raise
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open on the server."""
+        return self.pgconn.transaction_status != TransactionStatus.IDLE
+
     def rollback(self) -> None:
         """Roll back if a transaction is open, else do nothing: each read ends here."""
-        if self.pgconn.transaction_status != TransactionStatus.IDLE:
+        if self.in_transaction:
             super().rollback()

@@ -35,9 +35,14 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
         finally:
             self.deadline = kept
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open on the server."""
+        return bool(self.server_status & SERVER_STATUS_IN_TRANS)
+
     def rollback(self) -> None:
-        """Roll back if the server says that a transaction is open."""
-        if self.server_status & SERVER_STATUS_IN_TRANS:
+        """Roll back if a transaction is open, else send nothing: each read ends here."""
+        if self.in_transaction:
             super().rollback()
 
     def _create_ssl_ctx(self, options: Any) -> ssl.SSLContext:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import sys
 from pathlib import Path
+from types import CodeType
 
 import flask_sqlalchemy
 import sqlalchemy
@@ -18,7 +19,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from .metered import MeteredPool
 
-Taken = dict[ConnectionPoolEntry, tuple[PoolProxiedConnection, str, MeteredPool]]
+Taker = tuple[CodeType, int]
+Taken = dict[ConnectionPoolEntry, tuple[PoolProxiedConnection, Taker, MeteredPool]]
 
 # the code between a taker and the pool; the session gives back what it takes
 LIBRARIES = (
@@ -65,12 +67,14 @@ def _recover(error: BaseException | None) -> None:
     taken: Taken = g.pop("pool_taken", {})
     for proxy, taker, pool in list(taken.values()):
         if proxy.is_valid and not proxy.is_detached:
-            pool.metrics.leaked(taker)
-            logger.warning("connection leak: taken at %s, never closed; now given back", taker)
+            code, line = taker
+            where = f"{code.co_filename}:{line} in {code.co_name}"
+            pool.metrics.leaked(where)
+            logger.warning("connection leak: taken at %s, never closed; now given back", where)
             proxy.close()
 
 
-def _taker() -> str | None:
+def _taker() -> Taker | None:
     """Return the line that asked for a connection, None for the session."""
     frame = sys._getframe(1)
     while frame.f_back is not None:
@@ -79,5 +83,5 @@ def _taker() -> str | None:
         if file == SESSION:
             return None
         if not file.startswith(LIBRARIES):
-            return f"{file}:{frame.f_lineno} in {frame.f_code.co_name}"
+            return frame.f_code, frame.f_lineno
     return None
