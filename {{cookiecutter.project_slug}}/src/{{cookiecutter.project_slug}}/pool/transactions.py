@@ -7,6 +7,7 @@ read costs one round trip, and a write stands in a transaction that is known to 
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -80,7 +81,9 @@ def _before_statement(cursor: Any, statement: str, *rest: Any) -> None:
     if connection.in_transaction() and not cursor.connection.in_transaction:
         begin = _how_to_begin(connection)
         if begin:
-            cursor.execute(begin)
+            # not on the statement's own cursor, which may be one that the server keeps
+            with closing(cursor.connection.cursor()) as own:
+                own.execute(begin)
 
 
 def _begin(connection: Connection) -> None:
