@@ -224,7 +224,7 @@ def test_a_connection_to_read_from_begins_when_the_session_would(
     serve: Callable[..., str], sent: list[str], method: str, expected: list[str]
 ) -> None:
     def view() -> object:
-        with service.db.reading() as connection:
+        with service.pool.transactions.reading(db.engine) as connection:
             connection.execute(select(User.id))
             connection.execute(insert(User).values(name="lost"))
             return len(connection.execute(select(User.id)).all())

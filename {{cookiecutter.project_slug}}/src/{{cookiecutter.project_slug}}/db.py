@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 from flask_migrate import Migrate
@@ -48,14 +48,6 @@ if TYPE_CHECKING:  # db.Model is made at run time, out of sight of type checkers
     Model = Base
 else:
     Model = db.Model
-
-
-def reading() -> Connection:
-    """Take a connection from the pool, to be used in a `with` block by what only reads.
-
-    It does what `db.session` does in the same request, with less ado.
-    """
-    return cast(Engine, transactions.twin(db.engine)).connect()
 
 
 def init_app(app: Flask) -> None:

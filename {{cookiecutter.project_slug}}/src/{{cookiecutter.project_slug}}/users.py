@@ -13,15 +13,16 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 from werkzeug.wrappers import Response as BaseResponse
 
-from .db import db, reading
+from .db import db
 from .errors import wants_html
 from .models import NAME_LENGTH, User
+from .pool.transactions import reading
 
 TEXT = "text/plain; charset=utf-8"
 LIMIT, MOST = 100, 1000
 LARGEST_ID = 2**31 - 1
 
-# made once, and of the table's columns: the model's take longer to look up in SQLAlchemy's cache
+# made once, and of the table's columns: the model's take longer to find in SQLAlchemy's cache
 _user = User.__table__.c
 PAGE = (
     select(_user.id, _user.name)
@@ -29,6 +30,7 @@ PAGE = (
     .order_by(_user.id)
     .limit(bindparam("limit"))
 )
+ONE = select(_user.id, _user.name).where(_user.id == bindparam("id"))
 
 bp = Blueprint("users", __name__)
 
@@ -73,13 +75,14 @@ def create() -> BaseResponse | tuple[Response, int, dict[str, str]]:
 @bp.get(f"/users/<int(max={LARGEST_ID}):user_id>")
 def show(user_id: int) -> Response:
     """One user."""
-    user = db.session.get(User, user_id) or abort(404)
+    with reading(db.engine) as connection:
+        user = connection.execute(ONE, {"id": user_id}).first() or abort(404)
     return jsonify(id=user.id, name=user.name)
 
 
 def page(limit: int, after: int) -> Sequence[Any]:
     """Return up to `limit` users whose id is above `after`."""
-    with reading() as connection:
+    with reading(db.engine) as connection:
         return connection.execute(PAGE, {"limit": limit, "after": after}).all()
 
 

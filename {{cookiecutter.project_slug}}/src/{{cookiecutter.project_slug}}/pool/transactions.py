@@ -52,6 +52,14 @@ def twin(bind: Engine | Connection, explicit: bool = False) -> Engine | Connecti
     return twins.verified if explicit or not in_safe_request() else twins.deferred
 
 
+def reading(engine: Engine) -> Connection:
+    """Take a connection, to be used in a `with` block by a view that only reads.
+
+    It does what the session does in the same request, with less ado.
+    """
+    return cast(Engine, twin(engine)).connect()
+
+
 def watch(engine: Engine) -> Twins:
     """Send BEGIN when it is due; return the engine's twins."""
     # events of the dialect: any event of the engine makes each statement slower by a quarter
