@@ -19,7 +19,7 @@ _memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 _master = os.getpid()
 # one that an upgraded master (USR2) inherits goes with the old master
 if os.environ.get("METRICS_MASTER", "given") not in ("given", str(_master)):
-    del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     # workers share their metrics through files; prometheus_client looks as it is imported
     _folder = tempfile.mkdtemp(prefix="metrics-", dir=_memory)

@@ -307,6 +307,21 @@ def test_a_view_that_meets_a_broken_connection_is_run_again(
     assert serve(view) == "2"
 
 
+def test_a_view_that_only_read_in_a_transaction_of_its_own_is_run_again_too(
+    app: Flask, serve: Callable[..., str]
+) -> None:
+    runs = []
+
+    def view() -> object:
+        with db.session.begin():
+            runs.append(count())
+            if len(runs) == 1:
+                raise OperationalError("SELECT", {}, ConnectionError(), connection_invalidated=True)
+        return len(runs)
+
+    assert serve(view) == "2"
+
+
 def test_a_view_that_wrote_is_never_run_again(app: Flask, serve: Callable[..., str]) -> None:
     runs = []
 

@@ -83,10 +83,13 @@ def _before_statement(cursor: Any, statement: str, *rest: Any) -> None:
     reads = is_read(statement)
     if reads and options.get(DEFERRED) and not _needs_transaction(context):
         return
+    connection = context.root_connection
+    # BEGIN itself, or SQLAlchemy's first look at a server
+    if not connection.in_transaction():
+        return
     if not reads and has_request_context():
         request.environ[WROTE] = True
-    connection = context.root_connection
-    if connection.in_transaction() and not cursor.connection.in_transaction:
+    if not cursor.connection.in_transaction:
         begin = _how_to_begin(connection)
         if begin:
             # not on the statement's own cursor, which may be one that the server keeps
