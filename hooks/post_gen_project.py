@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import subprocess
 from pathlib import Path
 
@@ -46,9 +45,10 @@ def write_env() -> list[str]:
     url = f"{ANSWERS['__scheme']}://{ANSWERS['database_url'].partition('://')[2]}"
     if not re.fullmatch(r"[\w.~:/?@\[\]%+,=-]*", url, re.ASCII):
         url = f"'{url}'"  # it never holds a quote; bare when it may be, for docker --env-file
-    settings = {"SQLALCHEMY_DATABASE_URI": url, "SECRET_KEY": secrets.token_hex(32)}
+    # the standard library's `secrets` reads the same source, and takes longer to import
+    settings = {"SQLALCHEMY_DATABASE_URI": url, "SECRET_KEY": os.urandom(32).hex()}
     if ANSWERS["docker"] == "yes" and ANSWERS["__driver"] != "sqlite":
-        settings["COMPOSE_DATABASE_PASSWORD"] = secrets.token_hex(16)
+        settings["COMPOSE_DATABASE_PASSWORD"] = os.urandom(16).hex()
     try:
         file = os.open(".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -149,4 +149,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    os.unlink(__file__)  # cookiecutter leaves this copy, answers and all, among temporary files
     main()

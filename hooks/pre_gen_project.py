@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import keyword
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -183,6 +184,8 @@ def refusals() -> Iterator[str]:
             yield f"{prompt}: {shown(prompt, value)} is not accepted; use {accepted}"
 
 
-if __name__ == "__main__" and (lines := list(refusals())):
-    print("\n".join(lines), file=sys.stderr)
-    sys.exit(1)
+if __name__ == "__main__":
+    os.unlink(__file__)  # cookiecutter leaves this copy, answers and all, among temporary files
+    if lines := list(refusals()):
+        print("\n".join(lines), file=sys.stderr)
+        sys.exit(1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from bake import BakedProject, bake_into, bake_over, git
+from bake import BakedProject, Refused, bake_into, bake_over, git
 from conftest import Bake
 from parses import env, toml
 
@@ -39,6 +40,18 @@ def test_the_password_is_in_env_and_in_no_other_file(bake: Bake, url: str) -> No
     assert PASSWORD not in committed(project)
     assert PASSWORD not in project.output
     assert "***" in toml(project, f"src/{project.slug}/defaults.toml")["SQLALCHEMY_DATABASE_URI"]
+
+
+@pytest.mark.parametrize("size", ["5", "none"])
+def test_no_copy_of_the_answers_stays_among_the_temporary_files(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    """Cookiecutter writes the hooks there with the password in them, and leaves them."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    with nullcontext() if size == "5" else pytest.raises(Refused):
+        bake_into(tmp_path / "baked", template, database_url=URLS[0], pool_size=size)
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_the_secret_key_is_fresh_and_never_committed(bake: Bake) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
 from flask import Flask
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import DeclarativeBase, SessionTransactionOrigin
+from werkzeug.utils import import_string
 
 from .pool import transactions
 
@@ -50,9 +51,32 @@ else:
     Model = db.Model
 
 
+class Migrations:
+    """Flask-Migrate, once it is asked for: a service that only serves does without Alembic."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+
+    def __getattr__(self, name: str) -> Any:
+        from flask_migrate import Migrate
+
+        Migrate(self._app, db, directory=f"{self._app.root_path}/migrations")
+        return getattr(self._app.extensions["migrate"], name)
+
+
+class MigrationCommands(click.Command):
+    """`flask db`, likewise."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Let Flask-Migrate's own group of commands take over."""
+        group: click.Group = import_string("flask_migrate.cli:db")
+        return group.make_context(*args, **extra)
+
+
 def init_app(app: Flask) -> None:
     """Give the application its engines, sessions and migrations."""
     from . import models  # noqa: F401  (fills the metadata that migrations compare)
 
     db.init_app(app)
-    Migrate(app, db, directory=f"{app.root_path}/migrations")
+    app.extensions["migrate"] = Migrations(app)
+    app.cli.add_command(MigrationCommands("db", short_help="Perform database migrations."))
