@@ -93,6 +93,24 @@ def test_too_many_waiters_are_refused_at_once(engine: Engine) -> None:
             engine.connect()
 
 
+def test_a_connection_that_comes_back_spares_opening_another(
+    engine: Engine, opened: list[Any]
+) -> None:
+    kept = [engine.connect() for _ in range(2)]
+    assert pool(engine).gate.patience > 0
+    pool(engine).gate.patience = pool(engine).gate.timeout = 30
+
+    with ThreadPoolExecutor(1) as threads:
+        third = threads.submit(engine.connect)
+        while not pool(engine).gate.waiting:
+            sleep(0.001)
+        kept[0].close()
+        third.result().close()
+    kept[1].close()
+
+    assert len(opened) == 2
+
+
 def test_a_connection_is_never_used_by_two_threads_at_once(engine: Engine) -> None:
     in_use: set[int] = set()
     lock = Lock()

@@ -124,6 +124,7 @@ SETTINGS: dict[str, Check] = {
     "SECRET_KEY": text,
     "WEB_CONCURRENCY": whole(1, 1000),
     "WEB_THREADS": whole(1, 1000),
+    "WEB_CPU_AFFINITY": boolean,
     "HOST": text,
     "PORT": whole(1, 65535),
 }

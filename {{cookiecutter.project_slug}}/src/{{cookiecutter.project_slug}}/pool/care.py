@@ -53,7 +53,10 @@ class Care:
             connection = driver_pymysql.Connection(*cargs, **cparams)
         else:
             connection = dialect.connect(*cargs, **cparams)
-        self.metrics.created(perf_counter() - started)
+        seconds = perf_counter() - started
+        self.metrics.created(seconds)
+        if isinstance(self.engine.pool, MeteredPool):
+            self.engine.pool.gate.connected(seconds)
         return cast(DBAPIConnection, connection)
 
     def connect(self, connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:

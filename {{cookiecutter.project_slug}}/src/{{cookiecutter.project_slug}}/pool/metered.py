@@ -52,7 +52,8 @@ class MeteredPool(QueuePool):
         timeout = timeout if max_wait is None else max_wait
         # QueuePool's own recycle follows the wall clock, and a fleet reconnects at once
         super().__init__(creator, pool_size, max_overflow, timeout, recycle=-1, **kw)
-        self.gate = Gate(pool_size + max_overflow, timeout, max_waiting)
+        capacity = pool_size + max_overflow
+        self.gate = Gate(capacity, timeout, max_waiting, max_overflow, self.checkedin)
         self.recycle = recycle
         self.ping_after = ping_after
         self.metrics = PoolMetrics("default")
