@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 APPS = Path(__file__).with_name("apps")
@@ -17,6 +18,7 @@ class Candidate:
     factory: str = ""
     is_baked: bool = False
     has_writes: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self) -> list[str]:
         """Give gunicorn's arguments; the baked service needs none."""
@@ -31,6 +33,9 @@ PLAIN_POOL = Candidate(
     "plain_pool", "baked, plain QueuePool", "variants:plain_pool()", is_baked=True
 )
 UNMEASURED = Candidate("unmeasured", "baked, metrics off", "variants:unmeasured()", is_baked=True)
+ANY_CORE = Candidate(
+    "any_core", "baked, on any core", is_baked=True, settings={"WEB_CPU_AFFINITY": "false"}
+)
 PRE_PING = Candidate("pre_ping", "Flask-SQLAlchemy, pre-ping", "tutorial:pre_ping()")
 DEFAULTS = Candidate("defaults", "Flask-SQLAlchemy, defaults", "tutorial:defaults()")
 UNPOOLED = Candidate("unpooled", "Flask-SQLAlchemy, unpooled", "tutorial:unpooled()")
@@ -40,6 +45,7 @@ POOLER = Candidate("pgbouncer", "baked, through PgBouncer", is_baked=True)
 FIXED = Candidate("fixed", "static route, no database", "fixed:create_app()", has_writes=False)
 
 ALL = (
-    BAKED, PLAIN_POOL, UNMEASURED, PRE_PING, DEFAULTS, UNPOOLED, BY_HAND, AUTOCOMMIT, FIXED,
+    BAKED, PLAIN_POOL, UNMEASURED, ANY_CORE, PRE_PING, DEFAULTS, UNPOOLED, BY_HAND, AUTOCOMMIT,
+    FIXED,
 )  # fmt: skip
 TITLES = {candidate.key: candidate.title for candidate in (*ALL, POOLER)}

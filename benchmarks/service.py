@@ -33,7 +33,7 @@ class Service(Server):
         proxy: Proxy | None = None,
         **settings: str | int | float,
     ) -> None:
-        super().__init__({}, SETTINGS | settings)
+        super().__init__({}, {**SETTINGS, **candidate.settings, **settings})
         self.candidate = candidate
         self.project = project
         self.proxy = proxy

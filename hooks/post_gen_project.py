@@ -149,5 +149,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.unlink(__file__)  # cookiecutter leaves this copy, answers and all, among temporary files
+    # cookiecutter leaves this copy of the hook, answers in it, among the temporary files
+    Path(__file__).unlink()
     main()

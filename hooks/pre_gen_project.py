@@ -185,7 +185,8 @@ def refusals() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    os.unlink(__file__)  # cookiecutter leaves this copy, answers and all, among temporary files
+    # cookiecutter leaves this copy of the hook, answers in it, among the temporary files
+    os.unlink(__file__)  # noqa: PTH108  (pathlib takes time to import)
     if lines := list(refusals()):
         print("\n".join(lines), file=sys.stderr)
         sys.exit(1)
