@@ -66,7 +66,12 @@ def git(*arguments: str) -> str:
         for name, value in os.environ.items()
         if name not in {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}
     }
-    plain = ("core.hooksPath=" + os.devnull, "commit.gpgSign=false", "core.safecrlf=false")
+    plain = (
+        "core.hooksPath=" + os.devnull,
+        "commit.gpgSign=false",
+        "core.safecrlf=false",
+        "maintenance.auto=false",
+    )
     options = [word for setting in plain for word in ("-c", setting)]
     return subprocess.run(
         ["git", *options, *arguments],
