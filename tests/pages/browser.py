@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -163,7 +164,13 @@ def chromium() -> Iterator[Browser]:
     folder = make_folder("chromium", {})
     command = [str(program), *FLAGS, f"--user-data-dir={folder}", "about:blank"]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"TMPDIR": str(folder)},  # it is killed, and would leave a folder
+            start_new_session=True,
+        )
     (folder / "pid").write_text(str(process.pid))
     try:
         yield Browser(_port(folder))
