@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from functools import partial
 
 import psutil
@@ -30,29 +32,46 @@ def on_one_core(worker: psutil.Process) -> bool:
     return len(allowed) > 1 and all(one == allowed[0] and len(one) == 1 for one in allowed)
 
 
-def may_move(worker: psutil.Process) -> bool:
-    """Tell whether the system may choose a core for some of its threads right now."""
-    return CORES in cores(worker)
-
-
 def busy(service: Service) -> None:
     """Make the service start its threads."""
     assert statuses(load(lambda _: service.get(), 50)) == {200: 50}
 
 
-def test_each_worker_keeps_to_one_core_and_may_be_moved(
-    on_postgresql: Database, serve: Serve
-) -> None:
-    """Between two stays on one core the system may choose another one."""
+def core(worker: psutil.Process) -> int:
+    """Give the one core on which a process's first thread may run."""
+    (found,) = os.sched_getaffinity(worker.pid)
+    return found
+
+
+def test_each_worker_keeps_to_a_core_of_its_own(on_postgresql: Database, serve: Serve) -> None:
+    """The master has all of them, to give them to the next worker."""
     service = serve(on_postgresql.url())
     busy(service)
+    workers = service.workers()
 
-    for worker in service.workers():
+    for worker in workers:
         servers.wait_until(partial(on_one_core, worker))
-        servers.wait_until(partial(may_move, worker), pause=0.001)
-        servers.wait_until(partial(on_one_core, worker))
-    master = psutil.Process(service.workers()[0].ppid())
-    assert set(map(frozenset, cores(master))) == {frozenset(CORES)}
+    servers.wait_until(lambda: len({core(worker) for worker in workers}) == 2)
+    assert os.sched_getaffinity(workers[0].ppid()) == CORES
+
+
+def test_a_worker_leaves_a_core_that_others_need(on_postgresql: Database, serve: Serve) -> None:
+    """Another program takes all of the worker's core: it moves to one that has time."""
+    service = serve(on_postgresql.url(), WEB_CONCURRENCY=1)
+    busy(service)
+    (worker,) = service.workers()
+    servers.wait_until(partial(on_one_core, worker))
+    taken = core(worker)
+
+    hog = subprocess.Popen(
+        [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{taken}}})\nwhile True: pass"]
+    )
+    try:
+        servers.wait_until(lambda: core(worker) != taken)
+    finally:
+        hog.kill()
+        hog.wait()
+    servers.wait_until(partial(on_one_core, worker))
 
 
 def test_a_setting_leaves_the_workers_all_cores(on_postgresql: Database, serve: Serve) -> None:
@@ -68,7 +87,7 @@ def test_a_forked_child_may_use_every_core(project: Project) -> None:
     code = """if True:
         import os, time
         from importlib import import_module
-        import_module(os.environ["FLASK_APP"] + ".affinity").keep_to_one_core()
+        import_module(os.environ["FLASK_APP"] + ".affinity").keep_to_one_core(0)
         while len(os.sched_getaffinity(0)) > 1:
             time.sleep(0.001)
         if os.fork() == 0:
