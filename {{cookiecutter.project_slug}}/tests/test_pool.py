@@ -153,8 +153,8 @@ def test_waiters_are_served_in_the_order_in_which_they_came(engine: Engine) -> N
 
 
 def test_a_failed_connect_lets_the_next_waiter_try(engine: Engine) -> None:
-    pool(engine).gate.timeout = 30
     engine.dispose()
+    pool(engine).gate.timeout = 30
     start = Barrier(6)
 
     def refuse(connection: Any, record: Any) -> None:
