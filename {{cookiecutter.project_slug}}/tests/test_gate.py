@@ -14,13 +14,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 import {{cookiecutter.project_slug}} as service
 
 gates = import_module(f"{service.__name__}.pool.gate")
-LONG = 60  # seconds: a test that waits for as long has failed
+LONG = 5  # seconds: a test that waits for as long has failed
 
 
 def gate(**options: Any) -> Any:
     """Return a gate for two kept connections and one more, both kept ones in use."""
-    made = gates.Gate(3, LONG, overflow=1, **options)
-    made.connected(LONG)
+    made = gates.Gate(3, 4 * LONG, overflow=1, **options)
+    made.connected(4 * LONG)
     assert made.take()
     assert made.take()
     return made
@@ -36,6 +36,7 @@ def in_line(threads: ThreadPoolExecutor, made: Any) -> Future[None]:
     """Return somebody who waits."""
     waiter = threads.submit(made.wait)
     while not made.waiting:
+        assert not waiter.done()
         sleep(0.001)
     return waiter
 
