@@ -51,7 +51,7 @@ worker_tmp_dir = _memory  # for the heartbeat
 
 
 def post_worker_init(worker: Any) -> None:
-    """Warm the pool before the worker takes requests."""
+    """Give the worker its core and warm its pool before it takes requests."""
     if _settings["WEB_CPU_AFFINITY"]:
         importlib.import_module(f"{_package}.affinity").keep_to_one_core(worker.age)
     lifecycle = importlib.import_module(f"{_package}.pool.lifecycle")
