@@ -9,57 +9,69 @@ from typing import Any
 
 import click
 from flask import Flask
+from flask.cli import ScriptInfo
+from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
-from . import leaks
-from .care import GRACE
-from .metered import MeteredPool
+from .drivers import sqlite
+from .queue_pool import FairQueuePool, SharedConnectionPool
+from .settings import DRIVERS
 
 Settings = Mapping[str, Any]
 
-BUSY_TIMEOUT = 5.0  # seconds that SQLite waits for another writer
+GRACE = 0.5  # seconds that a server has to report its own timeout before the client acts
+JITTER = 0.1  # connections live for 90 to 100 % of the recycle time
+# in this spelling Flask-SQLAlchemy leaves the pool of an in-memory database alone
+MEMORY = URL.create("sqlite", database="file:/", query={"mode": "memory", "uri": "true"})
+POOL_OPTIONS = {
+    "pool_size", "max_overflow", "pool_timeout", "pool_recycle", "pool_use_lifo", "pool_pre_ping",
+    "max_waiting", "ping_after", "wait_timeout", "jitter",
+}  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
 
-def configure(app: Flask) -> None:
-    """Set the options of the default engine and of each bind, before the extension reads them."""
+def configure(app: Flask, db: SQLAlchemy, settings: Settings) -> dict[str, Any]:
+    """Set the options of each engine before Flask-SQLAlchemy reads them; return in-memory URLs."""
     config = app.config
-    default = engine_options(make_url(config["SQLALCHEMY_DATABASE_URI"]), config)
-    default |= config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}
-    config["SQLALCHEMY_DATABASE_URI"] = default.pop("url")
-    config["SQLALCHEMY_ENGINE_OPTIONS"] = default
-    for key, bind in config["SQLALCHEMY_BINDS"].items():
-        given = {name: value for name, value in bind.items() if name != "url"}
-        config["SQLALCHEMY_BINDS"][key] = engine_options(make_url(bind["url"]), config) | given
-    # before the extension's own teardown, as teardowns run last in, first out
-    leaks.init_app(app)
+    shared = dict(db._engine_options)  # what SQLAlchemy(engine_options=...) was given
+    memory = {}
+    if config.get("SQLALCHEMY_DATABASE_URI") is not None or "url" in shared:
+        given = shared | (config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
+        uri = config.get("SQLALCHEMY_DATABASE_URI")
+        url = make_url(uri if uri is not None else given["url"])
+        options = engine_options(url, settings, given)
+        config["SQLALCHEMY_DATABASE_URI"] = options.pop("url")
+        config["SQLALCHEMY_ENGINE_OPTIONS"] = options
+        if is_memory(url):
+            memory[None] = url
+    binds = dict(config.get("SQLALCHEMY_BINDS") or {})
+    for key, bind in binds.items():
+        given = shared | (dict(bind) if isinstance(bind, Mapping) else {"url": bind})
+        binds[key] = engine_options(make_url(given["url"]), settings, given)
+        if is_memory(make_url(given["url"])):
+            memory[key] = given["url"]
+    config["SQLALCHEMY_BINDS"] = binds
+    return memory
 
 
-def engine_options(url: URL, settings: Settings) -> dict[str, Any]:
-    """Return the arguments of `create_engine` for this database."""
-    family = url.get_backend_name()
-    options = {
-        "url": url,
-        # the driver never begins by itself; transactions.py does
-        "isolation_level": "AUTOCOMMIT",
-        "hide_parameters": not settings.get("DEBUG"),
-        "connect_args": CONNECT_ARGS[family](url, settings) if family in CONNECT_ARGS else {},
-    }
-    if is_memory(url):
-        return options | _one_connection(settings)
-    if in_command():
-        return options | {"poolclass": NullPool}
-    return options | {
-        "poolclass": MeteredPool,
-        "pool_size": settings["SQLALCHEMY_POOL_SIZE"],
-        "max_overflow": settings["SQLALCHEMY_MAX_OVERFLOW"],
-        "max_wait": settings["SQLALCHEMY_POOL_TIMEOUT"],
-        "pool_recycle": settings["SQLALCHEMY_POOL_RECYCLE"],
-        "max_waiting": settings.get("SQLALCHEMY_MAX_WAITING"),
-        "ping_after": settings["SQLALCHEMY_POOL_PING_AFTER"],
-    }
+def engine_options(url: URL, settings: Settings, given: Settings = {}) -> dict[str, Any]:
+    """Return the arguments of `create_engine` for this database; those given win."""
+    url = with_driver(url)
+    options = {"url": MEMORY if is_memory(url) else url} | _pool_options(url, settings, given)
+    if options["poolclass"] is not given.get("poolclass", FairQueuePool):
+        # no pool of several connections: its numbers would be refused
+        given = {name: value for name, value in given.items() if name not in POOL_OPTIONS}
+    options |= {name: value for name, value in given.items() if name != "url"}
+    family = CONNECT_ARGS.get(url.drivername)
+    arguments = family(url, settings, given) if family else {}
+    return options | {"connect_args": arguments | dict(given.get("connect_args") or {})}
+
+
+def with_driver(url: URL) -> URL:
+    """Return the URL with the driver that this pool knows best, if it names none."""
+    return url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
 
 
 def is_memory(url: URL) -> bool:
@@ -72,24 +84,38 @@ def is_memory(url: URL) -> bool:
 def in_command() -> bool:
     """Tell whether a short-lived `flask` command is running, so that no pool is opened."""
     context = click.get_current_context(silent=True)
-    return context is not None and context.info_name != "run"
+    # other programs are made with click too: celery, uvicorn
+    if context is None or context.find_object(ScriptInfo) is None:
+        return False
+    return context.info_name != "run"
 
 
-def _one_connection(settings: Settings) -> dict[str, Any]:
-    """Keep the one connection that holds an in-memory database, for one user at a time."""
-    logger.warning("in-memory SQLite: one connection; pool size, overflow and recycle do not apply")
-    return {
-        # in this spelling the extension leaves the pool alone
-        "url": URL.create("sqlite", database="file:/", query={"mode": "memory", "uri": "true"}),
-        "poolclass": MeteredPool,
-        "pool_size": 1,
-        "max_overflow": 0,
-        "max_wait": settings["SQLALCHEMY_POOL_TIMEOUT"],
-        "max_waiting": settings.get("SQLALCHEMY_MAX_WAITING"),
+def _pool_options(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
+    """Return the pool's class and its arguments."""
+    waiting = {
+        "max_waiting": settings["SQLALCHEMY_MAX_WAITING"],
+        # engine_from_config, which Flask-SQLAlchemy calls, cuts pool_timeout to whole seconds
+        "wait_timeout": given.get("pool_timeout", settings["SQLALCHEMY_POOL_TIMEOUT"]),
     }
+    if is_memory(url):
+        logger.warning("in-memory SQLite: one connection; pool size, overflow, recycle don't apply")
+        return {"poolclass": SharedConnectionPool, **waiting}
+    poolclass = given.get("poolclass", NullPool if in_command() else FairQueuePool)
+    options: dict[str, Any] = {"poolclass": poolclass}
+    if issubclass(poolclass, QueuePool):
+        options |= {
+            "pool_size": settings["SQLALCHEMY_POOL_SIZE"],
+            "max_overflow": settings["SQLALCHEMY_MAX_OVERFLOW"],
+            "pool_timeout": settings["SQLALCHEMY_POOL_TIMEOUT"],
+            "pool_recycle": settings["SQLALCHEMY_POOL_RECYCLE"],
+        }
+    if issubclass(poolclass, FairQueuePool):
+        options |= waiting
+        options |= {"ping_after": settings["SQLALCHEMY_POOL_PING_AFTER"], "jitter": JITTER}
+    return options
 
 
-def _postgresql(url: URL, settings: Settings) -> dict[str, Any]:
+def _psycopg(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
     """Return libpq's parameters; the URL's own win."""
     connect = settings["SQLALCHEMY_CONNECT_TIMEOUT"]
     args: dict[str, Any] = {
@@ -100,6 +126,9 @@ def _postgresql(url: URL, settings: Settings) -> dict[str, Any]:
         "keepalives_interval": 1,
         "keepalives_count": math.ceil(connect),
     }
+    host = url.query.get("host", "")
+    if isinstance(host, tuple) or "," in host:  # standbys, one of which may be the primary soon
+        args["target_session_attrs"] = "read-write"
     if settings["SQLALCHEMY_EXTERNAL_POOLER"] == "pgbouncer":
         # the next transaction may run on another backend, where neither would be
         args["prepare_threshold"] = None
@@ -109,28 +138,36 @@ def _postgresql(url: URL, settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in args.items() if name not in url.query}
 
 
-def _mysql(url: URL, settings: Settings) -> dict[str, Any]:
+def _pymysql(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
     """Return PyMySQL's parameters; the URL's own win."""
     timeout = settings["SQLALCHEMY_STATEMENT_TIMEOUT"]
+    # as on PostgreSQL, unless the application asks for another level
+    level = "" if "isolation_level" in given else "='READ-COMMITTED'"
+    mariadb, mysql = (f", {name}{level}" if level else "" for name in ISOLATION)
     args = {
         "connect_timeout": settings["SQLALCHEMY_CONNECT_TIMEOUT"],
         "read_timeout": timeout + GRACE,
         "write_timeout": timeout + GRACE,
-        "autocommit": True,
         # each server reads its own comment: MariaDB counts seconds, MySQL milliseconds
-        "init_command": f"SET SESSION /*M!100101 max_statement_time={timeout:g} */"
-        f"/*!50708 max_execution_time={int(timeout * 1000)} */",
+        "init_command": f"SET SESSION /*M!100101 max_statement_time={timeout:g}{mariadb} */"
+        f"/*!50708 max_execution_time={int(timeout * 1000)}{mysql} */",
     }
     return {name: value for name, value in args.items() if name not in url.query}
 
 
-def _sqlite(url: URL, settings: Settings) -> dict[str, Any]:
-    return {"timeout": BUSY_TIMEOUT, "check_same_thread": False}
+def _sqlite(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
+    return {
+        "timeout": settings["SQLALCHEMY_POOL_TIMEOUT"],  # for another writer
+        "check_same_thread": False,
+        "factory": sqlite.Connection,
+    }
 
 
+ISOLATION = ("tx_isolation", "transaction_isolation")  # MariaDB's name, and MySQL's
 CONNECT_ARGS = {
-    "postgresql": _postgresql,
-    "mysql": _mysql,
-    "mariadb": _mysql,
+    "postgresql+psycopg": _psycopg,
+    "mysql+pymysql": _pymysql,
+    "mariadb+pymysql": _pymysql,
     "sqlite": _sqlite,
+    "sqlite+pysqlite": _sqlite,
 }

@@ -1,127 +1,193 @@
-"""When a transaction begins: at once, or in a safe request at the first write.
+"""The whole story of BEGIN.
 
-Every connection is in the driver's autocommit mode, and BEGIN is sent from here. So a
-read costs one round trip, and a write stands in a transaction that is known to have begun.
+The rule is the driver's own: a transaction begins with the first statement, as on any other
+Flask-SQLAlchemy application. The exception is a read that surely means the same without one:
+in a safe request, sent by a session that nobody told to begin, it is run in autocommit, which
+takes one round trip. On SQLite, whose driver begins late and not for everything, BEGIN is sent
+from here.
 """
 
 from __future__ import annotations
 
 import re
 from contextlib import closing
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, cast
+from enum import IntEnum
+from typing import Any
+from weakref import WeakKeyDictionary
 
-from flask import current_app, has_request_context, request
+from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 
-SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}  # RFC 9110, section 9.2.1; TRACE is never routed
-DEFERRED = "begin_deferred"
-WROTE = "pool.wrote"
+from .requests import current
 
-# in doubt a statement counts as a write: a needless BEGIN costs a round trip, no more
-READ = re.compile(r"\s*(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|DESCRIBE|PRAGMA)\b", re.I)
-WRITE = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|INTO|CALL|SHARE)\b", re.I)
+LONGEST = 10_000  # characters of a statement that is worth reading
 
 
-@dataclass(frozen=True)
-class Twins:
-    """Two engines on the pool of a third, for the session."""
+class Kind(IntEnum):
+    """What a statement may do."""
 
-    deferred: Engine  # begins at the first write
-    verified: Engine  # begins at once, on another connection if the first one is dead
-
-
-def in_safe_request() -> bool:
-    """Tell whether a request is being served that promises to change nothing."""
-    return has_request_context() and request.method in SAFE_METHODS
+    READ = 0  # surely nothing but read, and alike with a transaction or without
+    QUERY = 1  # it asks for rows, and may do anything on the way
+    CHANGE = 2
+    CONTROL = 3  # of transactions or of SQLite's connection
 
 
-def wrote() -> bool:
-    """Tell whether the current request sent anything but reads."""
-    return WROTE in request.environ
-
-
-def twin(bind: Engine | Connection, explicit: bool = False) -> Engine | Connection:
-    """Return the engine to use: in a safe request, unless begun explicitly, the deferred one."""
-    twins: Twins | None = current_app.extensions["pool"].twins.get(bind)
-    if twins is None:  # a connection
-        return bind
-    return twins.verified if explicit or not in_safe_request() else twins.deferred
-
-
-def reading(engine: Engine) -> Connection:
-    """Take a connection, to be used in a `with` block by a view that only reads.
-
-    It does what the session does in the same request, with less ado.
+TOKEN = re.compile(
+    r"""\s*(?:
+    (?P<name>"[^"\\]*"|`[^`]*`)
+    |(?P<value>'[^'\\]*'|\d+(?:\.\d+)?|%\(\w+\)s|%s|\?|:\w+|__\[POSTCOMPILE_[^\]]*\])
+    |(?P<cast>::)
+    |(?P<word>[A-Za-z_][A-Za-z_0-9]*)
+    |(?P<sign><=|>=|<>|!=|\|\||->>?|%%|[-=<>+*/,.()\[\]])
+    )""",
+    re.VERBOSE,
+)
+# what may stand before a parenthesis: functions that only compute, and SQL's own words
+CALLABLE = frozenset(
     """
-    return cast(Engine, twin(engine)).connect()
+    abs avg cast ceil char_length coalesce concat count dense_rank floor greatest ifnull least
+    length lower max min nullif rank round row_number substr substring sum trim upper
+    and any all as between by case char decimal distinct else except exists filter from having in
+    intersect is join like limit not numeric offset on or over partition select some then union
+    using varchar when where
+    """.split()
+) | {""}
+# words of statements that write, lock or set, and values that depend on the transaction
+DOUBTFUL = frozenset(
+    """
+    call copy currval delete do exec execute explain for handler insert into lastval localtime
+    localtimestamp lock merge nextval now procedure replace returning set share sysdate tablesample
+    update utc_date utc_time utc_timestamp
+    """.split()
+)
+TYPES = frozenset(
+    """
+    bigint boolean bytea char date double float integer interval json jsonb numeric real smallint
+    text time timestamp uuid varchar
+    """.split()
+)
+FIRST = re.compile(r"[\s(]*(\w*)")
+QUERIES = {"SELECT", "VALUES", "WITH", "EXPLAIN"}
+CHANGES = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE)\b", re.I)
+# these begin no transaction, end one, or can't stand in one
+CONTROLS = {
+    "PRAGMA", "VACUUM", "ATTACH", "DETACH", "BEGIN", "COMMIT", "END", "ROLLBACK", "ANALYZE",
+}  # fmt: skip
+
+# as long as SQLAlchemy keeps a statement, which it does for the newest 500 or so
+_known: WeakKeyDictionary[Any, Kind] = WeakKeyDictionary()
 
 
-def watch(engine: Engine) -> Twins:
-    """Send BEGIN when it is due; return the engine's twins."""
-    # events of the dialect: any event of the engine makes each statement slower by a quarter
-    for happening in ("do_execute", "do_executemany", "do_execute_no_params"):
-        event.listen(engine, happening, _before_statement)
-    twins = Twins(engine.execution_options(**{DEFERRED: True}), engine.execution_options())
-    event.listen(twins.verified, "begin", _begin)
-    return twins
+def watch(engine: Engine) -> None:
+    """Have the engine's statements begin what they need."""
+    family = engine.dialect.name
+    if family == "sqlite":
+        for happening in ("do_execute", "do_execute_no_params", "do_executemany"):
+            event.listen(engine, happening, _begin_on_sqlite)
+    elif engine.dialect.driver in ("psycopg", "pymysql"):
+        event.listen(engine, "do_execute", _read_alone)
 
 
-@lru_cache(maxsize=1024)
-def is_read(statement: str) -> bool:
-    """Tell whether the statement surely writes nothing and locks nothing."""
-    return READ.match(statement) is not None and WRITE.search(statement) is None
+def watch_sessions(db: SQLAlchemy) -> None:
+    """Learn which connections belong to sessions that begin by themselves."""
+    if not event.contains(db.session, "after_begin", _after_begin):
+        event.listen(db.session, "after_begin", _after_begin)
 
 
-def _before_statement(cursor: Any, statement: str, *rest: Any) -> None:
-    """Begin, if the transaction that the program sees has not begun on the server."""
-    context = rest[-1]
-    options = context.execution_options
-    reads = is_read(statement)
-    if reads and options.get(DEFERRED) and not _needs_transaction(context):
-        return
-    connection = context.root_connection
-    # BEGIN itself, or SQLAlchemy's first look at a server
-    if not connection.in_transaction():
-        return
-    if not reads and has_request_context():
-        request.environ[WROTE] = True
-    if not cursor.connection.in_transaction:
-        begin = _how_to_begin(connection)
-        if begin:
-            # not on the statement's own cursor, which may be one that the server keeps
-            with closing(cursor.connection.cursor()) as own:
-                own.execute(begin)
+def read(statement: str) -> Kind:
+    """Read a statement strictly; in any doubt it is no READ."""
+    word = FIRST.match(statement)
+    first = word.group(1).upper() if word else ""
+    if first in CONTROLS:
+        return Kind.CONTROL
+    if first not in QUERIES:
+        return Kind.CHANGE
+    if first in ("SELECT", "WITH") and len(statement) <= LONGEST and _only_reads(statement):
+        return Kind.READ
+    return Kind.CHANGE if CHANGES.search(statement) else Kind.QUERY
 
 
-def _begin(connection: Connection) -> None:
-    begin = _how_to_begin(connection)
-    if begin is None:
-        return
-    try:
-        connection.exec_driver_sql(begin)
-    except DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-        # nothing has been done yet, so a fresh connection will do as well
-        connection.exec_driver_sql(begin)
+def _only_reads(statement: str) -> bool:
+    if "--" in statement or "/*" in statement:
+        return False
+    position, end = 0, len(statement.rstrip())
+    before = word = ""
+    while position < end:
+        token = TOKEN.match(statement, position)
+        if token is None:
+            return False
+        position, kind, text = token.end(), token.lastgroup, token.group(token.lastgroup or 0)
+        if text == "(" and (before in ("name", "value") or word not in CALLABLE):
+            return False
+        was_cast, after_dot = before == "cast", word == "."
+        before, word = kind or "", ""
+        if kind == "word":
+            word = text.lower()
+            doubtful = word in DOUBTFUL or word.startswith("current")
+            if doubtful or (was_cast and word not in TYPES):
+                return False
+            if after_dot:  # a column; before a parenthesis somebody's own function
+                before = "name"
+        elif text == ".":
+            word = "."
+    return True
 
 
-def _how_to_begin(connection: Connection) -> str | None:
-    """Return the statement; None if the connection's isolation level makes the driver begin."""
-    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+def _kind(context: Any, statement: str) -> Kind:
+    compiled = context.compiled
+    if compiled is None:  # the driver's own SQL
+        return read(statement)
+    kind = _known.get(compiled)
+    if kind is None:
+        kind = _known[compiled] = read(compiled.string)
+    return kind
+
+
+def _after_begin(
+    session: Session, transaction: SessionTransaction, connection: Connection
+) -> None:
+    attempt = current.get()
+    if attempt is not None and attempt.safe:
+        root = transaction
+        while root.parent is not None:
+            root = root.parent
+        if root.origin is SessionTransactionOrigin.AUTOBEGIN:
+            attempt.readers.add(connection)
+
+
+def _read_alone(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    """Run the statement without a transaction, if that is the same; True if it was run."""
+    attempt = current.get()
+    if (
+        attempt is None
+        or not attempt.safe
+        or context.compiled is None
+        or context.root_connection not in attempt.readers
+        or "isolation_level" in context.execution_options
+        or not cursor.connection.may_read_alone(cursor)
+        or _kind(context, statement) is not Kind.READ
+    ):
         return None
-    if connection.dialect.name == "sqlite":
-        # a deferred BEGIN fails as soon as two transactions that read turn to writing
-        return "BEGIN IMMEDIATE"
-    driver = cast(Any, connection.connection.dbapi_connection)
-    return "BEGIN" if connection.dialect.detect_autocommit_setting(driver) else None
+    cursor.connection.read_alone(cursor, statement, parameters)
+    return True
 
 
-def _needs_transaction(context: Any) -> bool:
-    """Tell whether rows are streamed from a cursor that PostgreSQL keeps in transactions only."""
-    streams = context.execution_options.get("stream_results")
-    return bool(streams) and context.dialect.name == "postgresql"
+def _begin_on_sqlite(cursor: Any, statement: str, *rest: Any) -> None:
+    """Send BEGIN before what needs a transaction, the write lock with it if there is a doubt."""
+    connection = cursor.connection
+    if connection.in_transaction or connection.isolation_level is None:  # None: autocommit
+        return
+    attempt, kind = current.get(), _kind(rest[-1], statement)
+    if kind is Kind.CONTROL:
+        return
+    if kind is Kind.CHANGE or (attempt is not None and not attempt.safe):
+        # who reads first and then writes would meet what another wrote in between
+        begin = "BEGIN IMMEDIATE"
+    elif kind is Kind.QUERY:
+        begin = "BEGIN"
+    else:
+        return
+    with closing(connection.cursor()) as own:
+        own.execute(begin)

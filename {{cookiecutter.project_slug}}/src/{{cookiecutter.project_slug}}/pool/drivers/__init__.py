@@ -1,0 +1,59 @@
+"""Connection classes for the drivers, with what PEP 249 lacks and the pool needs.
+
+Each is the driver's own class with a few methods more: whether a transaction is open, one
+statement outside of a transaction, whether the server has hung up, and how a child process
+lets go of its parent's connection.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any, Protocol
+
+from sqlalchemy.engine import Dialect
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
+HUNG_UP = "the server closed the connection before COMMIT was sent"
+
+
+class Connection(DBAPIConnection, Protocol):
+    """What the connection classes of this folder have in common."""
+
+    def may_read_alone(self, cursor: Any) -> bool:
+        """Tell whether a read without a transaction would see what it sees with one."""
+
+    def read_alone(self, cursor: Any, statement: str, parameters: Any) -> None:
+        """Run one statement, which only reads, outside of a transaction."""
+
+    def hung_up(self) -> bool:
+        """Tell whether the server's end is closed, as far as this machine knows by now."""
+
+    def abandon(self) -> None:
+        """Let go, in a child process, of what is its parent's connection."""
+
+
+def connect(dialect: Dialect, cargs: Any, cparams: Any, deadline: float) -> DBAPIConnection:
+    """Connect with the class for this dialect's driver; no wait outlasts `deadline` seconds."""
+    # each driver may be missing
+    if dialect.driver == "psycopg":
+        from .psycopg import Connection as Psycopg
+
+        return Psycopg.connect_within(deadline, *cargs, **cparams)
+    if dialect.driver == "pymysql":
+        from .pymysql import Connection as PyMySQL
+
+        return PyMySQL(*cargs, **cparams)  # type: ignore[no-any-return]
+    return dialect.connect(*cargs, **cparams)
+
+
+def cut(descriptor: int) -> None:
+    """Put a socket whose other end is closed in place of this one, in this process alone.
+
+    So whatever a child process does with a connection of its parent fails as if the server
+    had gone, and nothing reaches the server.
+    """
+    dead, other = socket.socketpair()
+    other.close()
+    os.dup2(dead.fileno(), descriptor)
+    dead.close()

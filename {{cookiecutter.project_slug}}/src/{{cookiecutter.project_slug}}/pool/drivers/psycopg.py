@@ -1,0 +1,112 @@
+"""psycopg's connection, bounded in time, and able to read without a transaction."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import psycopg
+from psycopg.abc import RV, PQGen
+from psycopg.pq import TransactionStatus
+
+from ..requests import note_transaction
+from . import HUNG_UP, cut
+
+IDLE = TransactionStatus.IDLE
+ASKED_TO_STOP = "57014"  # statement_timeout, or somebody's cancel
+# within these each statement sees what was committed before it, transaction or not
+READ_COMMITTED = (
+    None,
+    psycopg.IsolationLevel.READ_COMMITTED,
+    psycopg.IsolationLevel.READ_UNCOMMITTED,
+)
+
+
+class Connection(psycopg.Connection[Any]):
+    """A psycopg connection on which no wait outlasts `deadline` seconds."""
+
+    deadline: float | None = None
+    # the isolation of a transaction that asks for none, as server, database or role have it
+    default_isolation = "read committed"
+
+    @classmethod
+    def connect_within(cls, deadline: float, *args: Any, **kwargs: Any) -> Self:
+        """Connect, and learn the server's default isolation level."""
+        connection = cls.connect(*args, **kwargs)
+        connection.deadline = deadline
+        with connection.cursor() as cursor:
+            connection.autocommit = True
+            cursor.execute("SHOW default_transaction_isolation")
+            connection.default_isolation = cursor.fetchall()[0][0]
+            connection.autocommit = False
+        return connection
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Wait for the server; OperationalError and a closed connection when it is late."""
+        try:
+            return super().wait(gen, interval, self.deadline if timeout is None else timeout)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.close()  # the answer may still come, for nobody
+            raise
+        finally:
+            if self.pgconn.transaction_status != IDLE and not self.autocommit:
+                note_transaction()
+
+    def may_read_alone(self, cursor: Any) -> bool:
+        """Tell whether a read without a transaction would see what it sees with one."""
+        return (
+            self.pgconn.transaction_status == IDLE
+            and not self.autocommit
+            and self.isolation_level in READ_COMMITTED
+            and (self.isolation_level is not None or self.default_isolation.startswith("read"))
+            and type(cursor) is psycopg.Cursor  # not one that the server keeps
+        )
+
+    def read_alone(self, cursor: Any, statement: str, parameters: Any) -> None:
+        """Run one statement, which only reads, outside of a transaction."""
+        self.autocommit = True  # in the client alone: nothing is sent
+        try:
+            cursor.execute(statement, parameters)
+            failed = False
+        except psycopg.Error as error:
+            if self.closed or error.sqlstate == ASKED_TO_STOP:
+                raise
+            failed = True
+        finally:
+            if self.pgconn.transaction_status == IDLE:
+                self.autocommit = False
+        if failed:
+            # a transaction must have failed, as what is sent after this would see
+            cursor.execute(statement, parameters)
+
+    def commit(self) -> None:
+        """Commit; an error says `in_doubt` if the connection died after COMMIT was sent."""
+        if self.pgconn.transaction_status == IDLE:
+            return
+        if self.hung_up():
+            raise psycopg.OperationalError(HUNG_UP)
+        try:
+            super().commit()
+        except psycopg.Error as error:
+            error.in_doubt = self.closed  # type: ignore[attr-defined]
+            raise
+
+    def rollback(self) -> None:
+        """Roll back if a transaction is open, else do nothing: each read ends here."""
+        if self.pgconn.transaction_status != IDLE:
+            super().rollback()
+
+    def hung_up(self) -> bool:
+        """Tell whether the server's end is closed, as far as this machine knows by now."""
+        try:
+            # what the server said last, then the end
+            self.pgconn.consume_input()
+            self.pgconn.consume_input()
+        except psycopg.OperationalError:
+            self.close()
+        return self.closed
+
+    def abandon(self) -> None:
+        """Let go, in a child process, of what is its parent's connection."""
+        if not self.closed:
+            cut(self.pgconn.socket)

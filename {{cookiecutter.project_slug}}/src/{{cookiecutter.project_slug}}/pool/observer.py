@@ -1,0 +1,45 @@
+"""What the pool tells whoever listens: metrics, timings, or nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .queue_pool import FairQueuePool
+
+
+class Observer:
+    """Told what happens, in the thread in which it happens; does nothing until overridden.
+
+    Times are seconds. A method must not raise, and must not use the pool's connections.
+    """
+
+    def connected(self, pool: FairQueuePool, seconds: float) -> None:
+        """A connection was opened, in this time."""
+
+    def closed(self, pool: FairQueuePool) -> None:
+        """Connections of the pool are gone."""
+
+    def queued(self, pool: FairQueuePool) -> None:
+        """A thread begins to wait for a connection."""
+
+    def checked_out(self, pool: FairQueuePool, waited: float) -> None:
+        """A connection was handed out, after this wait."""
+
+    def timed_out(self, pool: FairQueuePool, waited: float) -> None:
+        """A thread was sent away without a connection, after this wait."""
+
+    def checked_in(self, pool: FairQueuePool, used: float) -> None:
+        """A connection came back, after this use."""
+
+    def replaced(self, pool: FairQueuePool, reason: str) -> None:
+        """A connection is replaced: `recycled` by age, `dead` when looked at, `died` in use."""
+
+    def leaked(self, pool: FairQueuePool, taker: str) -> None:
+        """A connection that was taken at this line was forgotten, and is given back now."""
+
+    def retried(self) -> None:
+        """A safe request is run once more, as its connection died."""
+
+    def unavailable(self, reason: str) -> None:
+        """A request was answered with 503, for one of `errors.REASONS`."""

@@ -1,0 +1,369 @@
+"""The pool's class: connections are handed out, and waiters let in, first in first out."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, cast
+
+from sqlalchemy.engine import Dialect
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
+
+from .observer import Observer
+
+
+class TooManyWaiting(PoolTimeoutError):
+    """Refused at once, as `max_waiting` threads wait for a connection already."""
+
+
+class FairQueuePool(QueuePool):
+    """A QueuePool with one queue: who waits longest gets the next connection, or the next place.
+
+    A place is the right to one of `pool_size + max_overflow` connections. A connection that
+    comes back goes straight to the longest waiter, and so does the place of one that could
+    not be opened: nobody overtakes, and no wake-up is lost. A child process starts with no
+    connections, and never touches its parent's.
+
+    Beyond QueuePool's own arguments: `max_waiting` threads may wait at once (None: any number);
+    a connection idle for more than `ping_after` seconds is pinged before it is handed out (None:
+    never); `wait_timeout` stands for `timeout` where that can't be given in parts of a second;
+    `jitter` is the share of `recycle` by which connections live shorter, so that not all are
+    replaced at once, and makes their age follow a clock that nobody can set.
+    """
+
+    def __init__(
+        self,
+        creator: Any,
+        pool_size: int = 5,
+        max_overflow: int = 10,
+        timeout: float = 30.0,
+        recycle: float = -1,
+        max_waiting: int | None = None,
+        ping_after: float | None = None,
+        wait_timeout: float | None = None,
+        jitter: float = 0.0,
+        use_lifo: bool = False,
+        **kw: Any,
+    ) -> None:
+        if pool_size < 0 or max_overflow < -1:
+            raise ArgumentError(f"pool_size {pool_size}, max_overflow {max_overflow}: not negative")
+        timeout = timeout if wait_timeout is None else wait_timeout
+        own = -1 if jitter else cast(int, recycle)
+        super().__init__(creator, pool_size, max_overflow, timeout, use_lifo, recycle=own, **kw)
+        limited = pool_size > 0 and max_overflow >= 0
+        self.capacity: float = pool_size + max_overflow if limited else math.inf
+        self.recycle = recycle
+        self.jitter = jitter
+        self.max_waiting = max_waiting
+        self.ping_after = ping_after
+        # what the driver's connections offer beyond PEP 249; the extension fills these in
+        self.ping: Callable[[Any], bool] | None = None
+        self.hung_up: Callable[[Any], bool] | None = None
+        self.abandon: Callable[[Any], object] | None = None
+        self.observers: list[Observer] = []
+        self._take_last = use_lifo
+        self._size = pool_size
+        self._replaced_by_another = False
+        self._start_empty()
+        _pools.add(self)
+
+    def _start_empty(self) -> None:
+        # reentrant, as the garbage collector may return a connection in a thread that holds it
+        self._lock = threading.RLock()
+        self._serving = False
+        self._idle: deque[ConnectionPoolEntry] = deque()
+        self._waiters: deque[_Waiter] = deque()
+        self._entries: dict[ConnectionPoolEntry, _Times] = {}
+        # places taken beyond those that are kept; connections that are being opened have one
+        self._overflow = -self._size
+
+    # what there is
+
+    def size(self) -> int:
+        """Return how many connections are kept."""
+        return self._size
+
+    def checkedin(self) -> int:
+        """Return how many connections are idle."""
+        return len(self._idle)
+
+    def checkedout(self) -> int:
+        """Return how many connections are in use."""
+        return self._size + self._overflow - len(self._idle)
+
+    def waiting(self) -> int:
+        """Return how many threads wait for a connection."""
+        return len(self._waiters)
+
+    def open_idle(self) -> int:
+        """Return how many of the idle places have a connection that is open."""
+        with self._lock:
+            return sum(entry.dbapi_connection is not None for entry in self._idle)
+
+    # handing out: QueuePool's hooks
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        asked = monotonic()
+        entry = self._next_entry(asked)
+        if entry is None:
+            entry = self._new_entry()
+        else:
+            try:
+                self._examine(entry)
+            except BaseException:
+                self._do_return_conn(entry)
+                raise
+        self._entries[entry].taken = now = monotonic()
+        for observer in self.observers:
+            observer.checked_out(self, now - asked)
+        return entry
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        times = self._entries.get(record)
+        if times is None:  # of a parent process
+            record.close()
+            return
+        used, times.idle_since = times.taken, monotonic()
+        keep = not self._replaced_by_another
+        with self._lock:
+            # what is kept for nobody is closed first, so that there are never too many
+            if keep and (self._waiters or len(self._idle) < self._size):
+                self._idle.append(record)
+                self._serve()
+            else:
+                keep = False
+        if not keep:
+            try:
+                record.close()
+            finally:
+                self._leave_place(record)
+        for observer in self.observers:
+            observer.checked_in(self, times.idle_since - used)
+
+    def _next_entry(self, asked: float) -> ConnectionPoolEntry | None:
+        """Wait in line; return an entry, or None for a place that has none yet."""
+        with self._lock:
+            if self._idle and not self._waiters:
+                return self._idle.pop() if self._take_last else self._idle.popleft()
+            waiter = _Waiter()
+            if self.max_waiting is not None:
+                self._refuse_too_many()
+            self._waiters.append(waiter)
+            self._serve()
+        if not waiter.served:
+            for observer in self.observers:
+                observer.queued(self)
+            self._await(waiter, asked)
+        return waiter.entry
+
+    def _refuse_too_many(self) -> None:
+        must_wait = self._waiters or not (self._idle or self._has_place())
+        if must_wait and len(self._waiters) >= cast(int, self.max_waiting):
+            for observer in self.observers:
+                observer.timed_out(self, 0.0)
+            raise TooManyWaiting(f"{self.max_waiting} threads wait for a connection already")
+
+    def _await(self, waiter: _Waiter, asked: float) -> None:
+        timeout = self.timeout()
+        try:
+            if waiter.turn.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
+                return
+        except BaseException:  # such as KeyboardInterrupt
+            self._step_out(waiter)
+            if waiter.served:
+                self._give_back(waiter.entry)
+            raise
+        self._step_out(waiter)
+        if not waiter.served:
+            for observer in self.observers:
+                observer.timed_out(self, monotonic() - asked)
+            raise PoolTimeoutError(
+                f"QueuePool limit of size {self._size} overflow {self.capacity - self._size} reached,"
+                f" no connection was returned within {timeout:g} s",
+                code="3o7r",
+            )
+
+    def _step_out(self, waiter: _Waiter) -> None:
+        with self._lock:
+            if not waiter.served:
+                self._waiters.remove(waiter)
+
+    def _give_back(self, entry: ConnectionPoolEntry | None) -> None:
+        if entry is None:
+            self._leave_place()
+        else:
+            self._do_return_conn(entry)
+
+    def _serve(self) -> None:
+        """Give what there is to who waits; the lock is held."""
+        if self._serving:  # the garbage collector returned a connection in the middle of this
+            return
+        while self._waiters and (self._idle or self._has_place()):
+            self._serving = True
+            try:
+                if self._idle:
+                    entry = self._idle.popleft()
+                else:
+                    entry = None
+                    self._overflow += 1
+                self._waiters.popleft().serve(entry)
+            finally:
+                self._serving = False
+
+    def _has_place(self) -> bool:
+        return self._size + self._overflow < self.capacity
+
+    def _new_entry(self) -> ConnectionPoolEntry:
+        try:
+            entry = self._create_connection()
+        except BaseException:
+            self._leave_place()
+            raise
+        self._entries[entry] = _Times(self._lifetime())
+        return entry
+
+    def _leave_place(self, entry: ConnectionPoolEntry | None = None) -> None:
+        if entry is not None:
+            del self._entries[entry]
+        with self._lock:
+            self._overflow -= 1
+            self._serve()
+
+    # looking after connections
+
+    def _examine(self, entry: ConnectionPoolEntry) -> None:
+        """Have an entry connect anew if its connection is too old or dead."""
+        connection, times = entry.dbapi_connection, self._entries[entry]
+        if connection is not None:
+            reason = self._why_replace(connection, times)
+            if reason is None:
+                return
+            for observer in self.observers:
+                observer.replaced(self, reason)
+            entry.invalidate(DisconnectionError(reason))
+        times.expires = self._lifetime()
+
+    def _why_replace(self, connection: Any, times: _Times) -> str | None:
+        now = monotonic()
+        if times.expires is not None and now > times.expires:
+            return "recycled"
+        if self.hung_up is not None and self.hung_up(connection):  # no round trip
+            return "dead"
+        if self.ping_after is not None and now - times.idle_since > self.ping_after:
+            return None if self._alive(connection) else "dead"
+        return None
+
+    def _alive(self, connection: DBAPIConnection) -> bool:
+        dialect = cast(Dialect, self._dialect)
+        try:
+            return (self.ping or dialect.do_ping)(connection)
+        except dialect.loaded_dbapi.Error:
+            return False
+
+    def _lifetime(self) -> float | None:
+        if not self.jitter or self.recycle < 0:
+            return None
+        return monotonic() + self.recycle * (1 - self.jitter * random.random())  # noqa: S311
+
+    # ends
+
+    def recreate(self) -> FairQueuePool:
+        """Return an empty pool with the same settings, which takes the place of this one."""
+        new = cast(FairQueuePool, super().recreate())
+        new.recycle, new.jitter = self.recycle, self.jitter
+        new.max_waiting, new.ping_after = self.max_waiting, self.ping_after
+        new.ping, new.hung_up, new.abandon = self.ping, self.hung_up, self.abandon
+        new.observers = self.observers
+        self._replaced_by_another = True
+        return new
+
+    def dispose(self) -> None:
+        """Close what is idle; after `recreate`, also what is in use when it comes back."""
+        with self._lock:
+            idle = list(self._idle)
+            self._idle.clear()
+        for entry in idle:
+            try:
+                entry.close()
+            finally:
+                self._leave_place(entry)
+        for observer in self.observers:
+            observer.closed(self)
+
+    def forget(self) -> None:
+        """Let go of a parent process's connections: not used, not closed."""
+        for entry in list(self._entries):
+            if self.abandon is not None and entry.dbapi_connection is not None:
+                self.abandon(entry.dbapi_connection)
+        self._start_empty()
+
+
+class SharedConnectionPool(FairQueuePool):
+    """One connection, for one thread at a time; a thread that has it gets the same again.
+
+    For SQLite in memory: each further connection would be another, empty database.
+    """
+
+    def __init__(self, creator: Any, **kw: Any) -> None:
+        super().__init__(creator, **{**kw, "pool_size": 1, "max_overflow": 0, "recycle": -1})
+        self._held = threading.local()
+
+    def connect(self) -> PoolProxiedConnection:
+        """Return the connection, which this thread may have already."""
+        reference = getattr(self._held, "connection", None)
+        held: Any = reference() if reference is not None else None
+        if held is not None and held.is_valid:
+            # as SQLAlchemy's SingletonThreadPool does it: closed as often as it was taken
+            return cast(PoolProxiedConnection, held._checkout_existing())
+        connection = super().connect()
+        self._held.connection = weakref.ref(connection)
+        return connection
+
+
+class _Times:
+    """When a connection was taken and returned, and when it is to be replaced."""
+
+    __slots__ = ("expires", "idle_since", "taken")
+
+    def __init__(self, expires: float | None) -> None:
+        self.taken = self.idle_since = monotonic()
+        self.expires = expires
+
+
+class _Waiter:
+    """A thread in line."""
+
+    __slots__ = ("entry", "served", "turn")
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self.turn.acquire()
+        self.entry: ConnectionPoolEntry | None = None
+        self.served = False
+
+    def serve(self, entry: ConnectionPoolEntry | None) -> None:
+        """Let the thread go on, with an entry or with a place for a new one."""
+        self.entry = entry
+        self.served = True
+        self.turn.release()
+
+
+_pools: weakref.WeakSet[FairQueuePool] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for pool in list(_pools):
+        pool.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,202 @@
+"""The pool's settings: what each accepts, its default, and where its value comes from.
+
+Imports nothing of the package, so that a server's configuration can read it by path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+
+from click import ClickException
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+Check = Callable[[Any], Any]
+
+URI = "SQLALCHEMY_DATABASE_URI"
+MASK = "***"
+DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+SHORTEST = 0.001  # seconds: servers and drivers count milliseconds, and take 0 for no limit
+MOST_THREADS = 8  # by default; more fight for Python's lock
+
+
+class SettingError(ClickException, ValueError):
+    """A setting that the service can't start with; one line for each."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Refused(ValueError):
+    """What is accepted, and the value as it may be shown."""
+
+
+def whole(low: int, high: int, *others: int) -> Check:
+    """Accept a whole number from `low` to `high`, or one of `others`."""
+
+    def check(value: Any) -> int:
+        if isinstance(value, str):
+            value = int(value) if _plain_number(value) and "." not in value else None
+        if type(value) is int and (low <= value <= high or value in others):
+            return value
+        extra = "".join(f"{other} or " for other in others)
+        raise Refused(f"{extra}a whole number from {low} to {high}")
+
+    return check
+
+
+def seconds(low: float, high: float) -> Check:
+    """Accept a number of seconds from `low` (above it if that is 0 and not allowed) to `high`."""
+
+    def check(value: Any) -> float:
+        if isinstance(value, str):
+            value = float(value) if _plain_number(value) else None
+        if type(value) in (int, float) and low <= value <= high:
+            return float(value)
+        raise Refused(f"seconds from {low:g} to {high:g}")
+
+    return check
+
+
+def boolean(value: Any) -> bool:
+    """Accept true or false as TOML, Python and shells write them."""
+    word = str(value).lower()
+    if word in ("true", "1", "yes", "on"):
+        return True
+    if word in ("false", "0", "no", "off"):
+        return False
+    raise Refused("true or false")
+
+
+def one_of(*choices: str) -> Check:
+    """Accept one of these words."""
+
+    def check(value: Any) -> str:
+        if value in choices:
+            return str(value)
+        raise Refused(" or ".join(choices))
+
+    return check
+
+
+def text(value: Any) -> str:
+    """Accept any text."""
+    if isinstance(value, str):
+        return value
+    raise Refused("text")
+
+
+def database_url(value: Any) -> str:
+    """Return the URL with its driver named; refuse what there is no driver for."""
+    try:
+        url: URL = make_url(value)
+        family, _, driver = url.drivername.partition("+")
+        drivername = DRIVERS[family]
+    except (ArgumentError, ValueError, KeyError, AttributeError):
+        raise Refused("a URL of sqlite, postgresql, mysql or mariadb", "(not shown)") from None
+    shown = url.render_as_string(hide_password=True)
+    if driver and driver != (drivername.partition("+")[2] or "pysqlite"):
+        raise Refused(f"{drivername}://...", shown)
+    if family != "sqlite" and not url.database:
+        raise Refused(f"{drivername}://user:password@host/DATABASE", shown)
+    if url.password == MASK:
+        raise Refused("the URL with its real password, in .env or the environment", shown)
+    return url.set(drivername=drivername).render_as_string(hide_password=False)
+
+
+def _plain_number(value: str) -> bool:
+    """Tell whether this is a number as people write it: no 1_000, nan or other digits."""
+    return value.isascii() and value.removeprefix("-").replace(".", "", 1).isdigit()
+
+
+CHECKS: dict[str, Check] = {
+    URI: database_url,
+    "SQLALCHEMY_POOL_SIZE": whole(1, 1000),
+    "SQLALCHEMY_MAX_OVERFLOW": whole(0, 1000),
+    "SQLALCHEMY_POOL_TIMEOUT": seconds(SHORTEST, 3600),
+    "SQLALCHEMY_POOL_RECYCLE": whole(1, 86400, -1),
+    "SQLALCHEMY_POOL_PING_AFTER": seconds(0, 86400),
+    "SQLALCHEMY_CONNECT_TIMEOUT": seconds(SHORTEST, 300),
+    "SQLALCHEMY_STATEMENT_TIMEOUT": seconds(SHORTEST, 86400),
+    "SQLALCHEMY_MAX_WAITING": whole(0, 100_000),
+    "SQLALCHEMY_EXTERNAL_POOLER": one_of("none", "pgbouncer"),
+    "POOL_PREFILL": boolean,
+    "OPS_TOKEN": text,
+    "SERVER_TIMING": boolean,
+    "WEB_CONCURRENCY": whole(1, 1000),
+    "WEB_THREADS": whole(1, 1000),
+    "HOST": text,
+    "PORT": whole(1, 65535),
+}
+DEFAULTS: dict[str, Any] = {
+    "SQLALCHEMY_POOL_SIZE": 5,
+    "SQLALCHEMY_MAX_OVERFLOW": 10,
+    "SQLALCHEMY_POOL_TIMEOUT": 30.0,
+    "SQLALCHEMY_POOL_RECYCLE": 1800,
+    "SQLALCHEMY_POOL_PING_AFTER": 1.0,
+    "SQLALCHEMY_CONNECT_TIMEOUT": 5.0,
+    "SQLALCHEMY_STATEMENT_TIMEOUT": 30.0,
+    "SQLALCHEMY_MAX_WAITING": None,
+    "SQLALCHEMY_EXTERNAL_POOLER": "none",
+    "POOL_PREFILL": True,
+    "OPS_TOKEN": None,
+    "WEB_CONCURRENCY": 1,
+    "HOST": "127.0.0.1",
+    "PORT": 8000,
+}
+
+
+def checked(values: Mapping[str, Any], checks: Mapping[str, Check] = CHECKS) -> dict[str, Any]:
+    """Return the values as their checks read them; SettingError with a line for each wrong one."""
+    found, wrong = dict(values), []
+    for name in found.keys() & checks.keys():
+        if found[name] is None:  # not set
+            continue
+        try:
+            found[name] = checks[name](found[name])
+        except Refused as refused:
+            accepted, shown = (*refused.args, found[name])[:2]
+            wrong.append(f"{name}: {shown!r} is not accepted; use {accepted}")
+    if wrong:
+        raise SettingError("\n".join(sorted(wrong)))
+    return found
+
+
+def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a pool, those that were not given at their defaults."""
+    found = DEFAULTS | {name: value for name, value in values.items() if value is not None}
+    threads = min(MOST_THREADS, max(2, found["SQLALCHEMY_POOL_SIZE"]))
+    return {"WEB_THREADS": threads} | found
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """Return the variables that set this key, the one that counts first."""
+    own = (name, "DATABASE_URL") if name == URI else (name,)
+    return (*own, f"FLASK_{name}")
+
+
+def from_environment(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the keys that the environment sets; an empty variable is none."""
+    found = {}
+    for name in names:
+        for variable in names_of(name):
+            if environ.get(variable):
+                found[name] = environ[variable]
+                break
+    return found
+
+
+def add_dotenv(environ: MutableMapping[str, str], dotenv: Mapping[str, str | None]) -> None:
+    """Add what `.env` sets and the environment does not, by whatever name of the same key."""
+    given = {name: value for name, value in environ.items() if value}
+    for variable, value in dotenv.items():
+        key = URI if variable == "DATABASE_URL" else variable.removeprefix("FLASK_")
+        if value is not None and not any(name in given for name in names_of(key)):
+            environ[variable] = value
