@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from werkzeug.utils import import_string
 
-from . import config, db, errors, health, pool, sessions, users
+from . import config, errors, health, users
+from .db import db, migrate
+from .pool import Pool
 
 
 def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
@@ -19,19 +20,14 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
     # the settings, checked
     config.init_app(app, test_config)
 
-    # the database and its pool
-    pool.configure(app)
-    db.init_app(app)
-    pool.init_app(app, db.db)
+    # the database, its pool and its migrations
+    Pool().init_app(app, db)
+    migrate.init_app(app, directory=f"{app.root_path}/migrations")
 
     # what users see
-    app.session_interface = sessions.CookieSessions()
     errors.init_app(app)
     app.register_blueprint(health.bp)
     app.register_blueprint(users.bp)
-
-    # what operators use; the service does without this line and its folder
-    import_string(f"{__name__}.pool.commands:init_app")(app)
     return app
 
 

@@ -6,30 +6,31 @@ import ipaddress
 import os
 import sys
 
-from flask.cli import load_dotenv
+from flask import Flask
 from flask_migrate import upgrade
-from sqlalchemy.exc import SQLAlchemyError
 
-from . import create_app
-from .config import SettingError
-from .pool import lifecycle
+from . import config, create_app
+from .pool import settings
+
+
+def application() -> Flask:
+    """Build the application for a server, with what `.env` of its working directory sets."""
+    config.load_dotenv()
+    return create_app()
 
 
 def main() -> None:
     """Upgrade the schema and serve until interrupted."""
-    load_dotenv()
+    config.load_dotenv()
     os.environ.setdefault("FLASK_DEBUG", "1")
     try:
         app = create_app()
-    except SettingError as error:
+    except settings.SettingError as error:
         sys.exit(error.message)
     if not app.debug or os.environ.get("WERKZEUG_RUN_MAIN") == "true":  # not the reloader's parent
-        try:
-            with app.app_context():
-                upgrade()
-        except SQLAlchemyError as error:
-            sys.exit(f"the database can't be upgraded: {getattr(error, 'orig', error)}")
-        lifecycle.prefill(app)
+        with app.app_context():
+            upgrade()
+        app.extensions["pool"].prefill()
     # the debugger runs code: it answers this machine only
     app.run(app.config["HOST"], app.config["PORT"], use_debugger=_is_local(app.config["HOST"]))
 

@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
-from flask import Flask, Response, json, render_template, request
+from flask import Flask, Response, current_app, json, render_template, request
 from werkzeug.exceptions import HTTPException
-
-# nothing from elsewhere, nothing inline; forms post to this service only
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-SECURITY_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 def init_app(app: Flask) -> None:
@@ -26,26 +14,28 @@ def init_app(app: Flask) -> None:
 
 def problem(error: HTTPException) -> Response:
     """Describe the error with fixed text: never a driver's message, SQL or a stack."""
-    response = Response()
+    response = Response(status=error.code)
     response.headers.extend(
         (name, value) for name, value in error.get_headers() if name != "Content-Type"
     )
-    response.status_code = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     if wants_html():
         response.content_type = "text/html; charset=utf-8"
         response.set_data(render_template("error.html", error=error))
         return response
-    response.content_type = "application/problem+json"
     body = {"title": error.name, "status": error.code, "detail": error.description}
+    if hasattr(error, "reason"):
+        body["reason"] = error.reason
+    response.content_type = "application/problem+json"
     response.set_data(json.dumps(body))
     return response
 
 
 def secure(response: Response) -> Response:
     """Keep browsers from running or sending anything that is not this service's own."""
-    for name, value in SECURITY_HEADERS.items():
-        if name not in response.headers:  # a view may have its own
-            response.headers.add(name, value)
+    policy = current_app.config["CONTENT_SECURITY_POLICY"]
+    if policy:
+        response.headers.setdefault("Content-Security-Policy", policy)  # a view may have its own
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
     return response
 
 

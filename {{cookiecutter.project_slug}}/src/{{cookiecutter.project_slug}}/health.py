@@ -5,18 +5,34 @@ from __future__ import annotations
 from functools import cache
 from threading import Thread
 
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from flask import Blueprint, Response, current_app, jsonify
+from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import ServiceUnavailable
 
 from .db import db
-from .pool.metered import MeteredPool
+from .pool import FairQueuePool
 
 PATIENCE = 1.0  # seconds that the database has to answer
+READ_ONLY = {
+    "postgresql": "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'",
+    "mysql": "SELECT @@global.read_only",
+    "mariadb": "SELECT @@global.read_only",
+}
 
 bp = Blueprint("health", __name__, url_prefix="/healthz")
+
+
+class NotReady(ServiceUnavailable):
+    """The service can't serve, for this reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, retry_after=1)
+        self.reason = reason
 
 
 @bp.get("/live")
@@ -27,17 +43,16 @@ def live() -> Response:
 
 @bp.get("/ready")
 def ready() -> Response:
-    """The pool hands out a connection that answers within a second, on a migrated schema."""
+    """The pool hands out a connection that answers within a second, and can write."""
     check: Check | None = current_app.extensions.get("health")
     if check is None or not check.is_alive():
-        engine = current_app.extensions["pool"].twins[db.engine].deferred
-        check = Check(engine, f"{current_app.root_path}/migrations")
+        check = Check(db.engine, f"{current_app.root_path}/migrations")
         current_app.extensions["health"] = check
         check.start()
     check.join(PATIENCE)
     verdict = check.verdict or check.late()
     if verdict != "ready":
-        raise ServiceUnavailable(verdict, retry_after=1)
+        raise NotReady(verdict)
     return jsonify(status=verdict)
 
 
@@ -54,23 +69,28 @@ class Check(Thread):
         """Come to a verdict."""
         try:
             with self.engine.connect() as connection:
-                self.verdict = "ready" if migrated(connection, self.migrations) else "unmigrated"
+                self.verdict = self.look(connection)
         except PoolTimeoutError:
             self.verdict = "exhausted"
         except SQLAlchemyError:
             self.verdict = "unreachable"
 
+    def look(self, connection: Connection) -> str:
+        """Say what this connection can be used for."""
+        query = READ_ONLY.get(connection.dialect.name)
+        if query and connection.scalar(text(query)):
+            return "read_only"
+        return "ready" if migrated(connection, self.migrations) else "unmigrated"
+
     def late(self) -> str:
         """Say what holds the check up: the pool or the database."""
         pool = self.engine.pool
-        waits = isinstance(pool, MeteredPool) and pool.gate.waiting > 0
+        waits = isinstance(pool, FairQueuePool) and pool.waiting() > 0
         return "exhausted" if waits else "unreachable"
 
 
 def migrated(connection: Connection, migrations: str) -> bool:
     """Tell whether the schema is this version's; a newer one, in a rolling update, will do."""
-    from alembic.migration import MigrationContext  # slow to import, and not needed to serve
-
     heads, known = revisions(migrations)
     current = set(MigrationContext.configure(connection).get_current_heads())
     return bool(current) and not (current & known - heads)
@@ -79,8 +99,6 @@ def migrated(connection: Connection, migrations: str) -> bool:
 @cache
 def revisions(migrations: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the newest revisions and all revisions of this version's migrations."""
-    from alembic.script import ScriptDirectory
-
     script = ScriptDirectory(migrations)
     known = frozenset(revision.revision for revision in script.walk_revisions())
     return frozenset(script.get_heads()), known

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import String
+from sqlalchemy import BigInteger, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .db import Model
 
 NAME_LENGTH = 50
+LARGEST_ID = 2**63 - 1
+# SQLite numbers the rows of an INTEGER primary key only, which has 64 bits there
+Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 class User(Model):
     """A person in the directory."""
 
-    __tablename__ = "user"
+    __tablename__ = "users"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(NAME_LENGTH))

@@ -2,58 +2,63 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
 
-from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
-from sqlalchemy import bindparam, select
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    current_app,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from sqlalchemy import select
 from werkzeug.wrappers import Response as BaseResponse
 
 from .db import db
 from .errors import wants_html
-from .models import NAME_LENGTH, User
-from .pool.transactions import reading
+from .models import LARGEST_ID, NAME_LENGTH, User
 
 TEXT = "text/plain; charset=utf-8"
+FORM = "application/x-www-form-urlencoded"
 LIMIT, MOST = 100, 1000
-LARGEST_ID = 2**31 - 1
-
-# made once, and of the table's columns: the model's take longer to find in SQLAlchemy's cache
-_user = User.__table__.c
-PAGE = (
-    select(_user.id, _user.name)
-    .where(_user.id > bindparam("after"))
-    .order_by(_user.id)
-    .limit(bindparam("limit"))
-)
-ONE = select(_user.id, _user.name).where(_user.id == bindparam("id"))
 
 bp = Blueprint("users", __name__)
 
 
 @bp.get("/")
 def home() -> str:
-    """All users, and a form that adds one."""
-    users = db.session.execute(select(User.id, User.name).order_by(User.id)).all()
-    return render_template("index.html", users=users, name_length=NAME_LENGTH)
+    """The newest users, and a form that adds one."""
+    users = db.session.scalars(select(User).order_by(User.id.desc()).limit(LIMIT + 1)).all()
+    return render_template(
+        "index.html",
+        users=users[:LIMIT],
+        more=len(users) > LIMIT,
+        name_length=NAME_LENGTH,
+        pool_page=pool_page(),
+    )
 
 
 @bp.get("/users")
 def index() -> Response:
     """The names in order of id, a page at a time, as text or JSON."""
     limit = number("limit", LIMIT, 1, MOST)
-    found = page(limit + 1, number("after", 0, 0, LARGEST_ID))
+    after = number("after", 0, 0, LARGEST_ID)
+    page = select(User).where(User.id > after).order_by(User.id).limit(limit + 1)
+    found = db.session.scalars(page).all()
     users, more = found[:limit], len(found) > limit
     following = url_for(".index", limit=limit, after=users[-1].id) if more else None
     if wants_json():
-        body = [{"id": user.id, "name": user.name} for user in users]
-        response = jsonify(users=body, next=following)
+        response = jsonify(users=[as_json(user) for user in users], next=following)
     else:
         response = Response(",".join(user.name for user in users), content_type=TEXT)
+    response.vary.add("Accept")
     if following:
         response.headers["Link"] = f'<{following}>; rel="next"'
     return response
@@ -65,40 +70,47 @@ def create() -> BaseResponse | tuple[Response, int, dict[str, str]]:
     user = User(name=checked_name())
     db.session.add(user)
     db.session.flush()
-    body = {"id": user.id, "name": user.name}
+    body = as_json(user)
     db.session.commit()
     if request.form and wants_html():
         return redirect(url_for(".home"), 303)
     return jsonify(body), 201, {"Location": url_for(".show", user_id=body["id"])}
 
 
-@bp.get(f"/users/<int(max={LARGEST_ID}):user_id>")
-def show(user_id: int) -> Response:
+@bp.get("/users/<user_id>")
+def show(user_id: str) -> Response:
     """One user."""
-    with reading(db.engine) as connection:
-        user = connection.execute(ONE, {"id": user_id}).first() or abort(404)
-    return jsonify(id=user.id, name=user.name)
+    known = whole_number(user_id)
+    user = db.session.get(User, known) if known is not None else None
+    return jsonify(as_json(user or abort(404)))
 
 
-def page(limit: int, after: int) -> Sequence[Any]:
-    """Return up to `limit` users whose id is above `after`."""
-    with reading(db.engine) as connection:
-        return connection.execute(PAGE, {"limit": limit, "after": after}).all()
+def as_json(user: User) -> dict[str, Any]:
+    """Return what clients see of a user."""
+    return {"id": user.id, "name": user.name}
 
 
 def number(name: str, default: int, low: int, high: int) -> int:
     """Return a whole number from the query string, or answer 400."""
-    if name not in request.args:
-        return default
-    given = request.args[name]
-    if not (given.isascii() and given.isdigit() and low <= int(given[:20]) <= high):
+    given = request.args.get(name)
+    found = default if given is None else whole_number(given)
+    if found is None or not low <= found <= high:
         abort(400, f"{name}: a whole number from {low} to {high}")
-    return int(given)
+    return found
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that an id may be, if the text is one as people write it."""
+    found = int(text) if re.fullmatch("0|[1-9][0-9]{0,18}", text) else None
+    return found if found is not None and found <= LARGEST_ID else None
 
 
 def checked_name() -> str:
     """Return the name from the JSON or form of a request, or answer 400."""
-    body: Any = request.get_json() if request.is_json else request.form
+    try:
+        body: Any = request.get_json() if request.is_json else checked_form()
+    except (RecursionError, UnicodeDecodeError):
+        abort(400)
     name = body.get("name") if hasattr(body, "get") else None
     name = name.strip() if isinstance(name, str) else ""
     odd = any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
@@ -107,13 +119,33 @@ def checked_name() -> str:
     return name
 
 
+def checked_form() -> Any:
+    """Return the request's form, if it is UTF-8 and not another site's."""
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    other = site not in ("same-origin", "none") if site else origin and not is_own(origin)
+    if other:
+        abort(403, "This form was sent from another site.")
+    data = request.get_data()
+    # Werkzeug would leave as %XX, or replace, what is no UTF-8
+    (unquote_to_bytes(data) if request.mimetype == FORM else data).decode()
+    return request.form
+
+
+def is_own(origin: str) -> bool:
+    """Tell whether an Origin header names this service."""
+    return urlsplit(origin).netloc.lower() == request.host.lower()
+
+
 def wants_json() -> bool:
     """Tell whether the client asked for JSON; else it gets text."""
-    return prefers_json(request.headers.get("Accept", ""))
-
-
-@lru_cache(maxsize=256)
-def prefers_json(accept: str) -> bool:
-    """Tell what an Accept header asks for; clients send the same few again and again."""
-    accepted = parse_accept_header(accept, MIMEAccept)
+    accepted = request.accept_mimetypes
     return accepted.best_match(("text/plain", "application/json")) == "application/json"
+
+
+def pool_page() -> str | None:
+    """Return the address of the pool's page where it can be opened."""
+    if not current_app.debug and not current_app.config["OPS_TOKEN"]:
+        return None
+    rules = current_app.url_map.iter_rules()
+    return next((url_for(rule.endpoint) for rule in rules if rule.rule == "/pool"), None)

@@ -1,102 +1,323 @@
-"""The line in front of the pool: who waits for what, and for how long."""
+"""The pool's class alone: no application, and no listener on the engine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib import import_module
+from contextlib import ExitStack
+from threading import Barrier, Lock
 from time import sleep
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-import {{cookiecutter.project_slug}} as service
+from {{cookiecutter.project_slug}}.pool import FairQueuePool
 
-gates = import_module(f"{service.__name__}.pool.gate")
-LONG = 5  # seconds: a test that waits for as long has failed
+LONG = 30  # seconds: a test that waits for as long has failed
 
-
-def gate(**options: Any) -> Any:
-    """Return a gate for two kept connections and one more, both kept ones in use."""
-    made = gates.Gate(3, 4 * LONG, overflow=1, **options)
-    made.connected(4 * LONG)
-    assert made.take()
-    assert made.take()
-    return made
+Make = Callable[..., Engine]
 
 
 @pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as executor:
-        yield executor
+def make(database_url: str) -> Iterator[Make]:
+    """Make an engine with a pool of two connections and one more."""
+    made: list[Engine] = []
+
+    def make_engine(**options: Any) -> Engine:
+        defaults: dict[str, Any] = {"pool_size": 2, "max_overflow": 1, "pool_timeout": LONG}
+        engine = create_engine(database_url, poolclass=FairQueuePool, **defaults | options)
+        made.append(engine)
+        return engine
+
+    yield make_engine
+    for engine in made:
+        engine.dispose()
 
 
-def in_line(threads: ThreadPoolExecutor, made: Any) -> Future[None]:
-    """Return somebody who waits."""
-    waiter = threads.submit(made.wait)
-    while not made.waiting:
+@pytest.fixture
+def engine(make: Make) -> Engine:
+    return make()
+
+
+def pool(engine: Engine) -> FairQueuePool:
+    assert isinstance(engine.pool, FairQueuePool)
+    return engine.pool
+
+
+def use(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+
+
+def opened(engine: Engine) -> list[Any]:
+    """Return a list that every connection is added to that is opened from now on."""
+    found: list[Any] = []
+    event.listen(engine, "connect", lambda connection, _: found.append(connection))
+    return found
+
+
+def in_line(engine: Engine, threads: ThreadPoolExecutor) -> Future[Any]:
+    """Return somebody who waits for a connection."""
+    before = pool(engine).waiting()
+    waiter = threads.submit(engine.connect)
+    while pool(engine).waiting() == before:
         assert not waiter.done()
         sleep(0.001)
     return waiter
 
 
-def test_a_kept_connection_is_waited_for_before_another_is_opened(
-    threads: ThreadPoolExecutor,
+def test_pool_size_connections_are_kept_and_overflow_is_closed(engine: Engine) -> None:
+    found = opened(engine)
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(engine.connect())
+        assert (pool(engine).checkedout(), pool(engine).overflow()) == (3, 1)
+
+    assert len(found) == 3
+    assert (pool(engine).checkedin(), pool(engine).checkedout()) == (2, 0)
+
+
+def test_connections_are_handed_out_first_in_first_out(make: Make) -> None:
+    engine = make()
+    first, second = engine.connect(), engine.connect()
+    order = [each.connection.dbapi_connection for each in (second, first)]
+    second.close()
+    first.close()
+
+    with engine.connect() as third, engine.connect() as fourth:
+        assert [each.connection.dbapi_connection for each in (third, fourth)] == order
+
+
+def test_waiters_are_served_in_the_order_in_which_they_came(make: Make) -> None:
+    engine = make(pool_size=1, max_overflow=0)
+    with ThreadPoolExecutor(3) as threads:
+        held = engine.connect()
+        waiters = [in_line(engine, threads) for _ in range(3)]
+        for waiter in waiters:
+            held.close()
+            held = waiter.result(LONG)
+            assert pool(engine).waiting() == sum(not each.done() for each in waiters)
+        held.close()
+
+
+def test_threads_in_a_hurry_get_equal_shares(make: Make) -> None:
+    engine, threads = make(max_overflow=0), 10
+    counts = [0] * threads
+    start = Barrier(threads)
+
+    def loop(number: int) -> None:
+        start.wait()
+        while sum(counts) < 40 * threads:
+            with engine.connect():
+                sleep(0.0005)
+            counts[number] += 1
+
+    with ThreadPoolExecutor(threads) as executor:
+        list(executor.map(loop, range(threads)))
+
+    assert max(counts) <= 1.5 * min(counts)
+
+
+def test_a_connection_is_never_used_by_two_threads_at_once(engine: Engine) -> None:
+    in_use: set[int] = set()
+    lock = Lock()
+
+    def checkout(_: int) -> None:
+        with engine.connect() as connection:
+            identity = id(connection.connection.dbapi_connection)
+            with lock:
+                assert identity not in in_use
+                in_use.add(identity)
+            connection.scalar(text("SELECT 1"))
+            with lock:
+                in_use.remove(identity)
+
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(checkout, range(300)))
+
+    assert pool(engine).checkedout() == 0
+
+
+def test_who_waits_in_vain_is_told_and_leaves_the_line(make: Make) -> None:
+    engine = make(pool_size=1, max_overflow=0, wait_timeout=0.01)
+    with engine.connect():
+        with pytest.raises(PoolTimeoutError, match=r"size 1 overflow 0 .* 0\.01 s"):
+            engine.connect()
+        assert pool(engine).waiting() == 0
+    use(engine)
+
+
+def test_too_many_waiters_are_refused_at_once(make: Make) -> None:
+    engine = make(pool_size=1, max_overflow=0, max_waiting=1)
+    with ThreadPoolExecutor(1) as threads:
+        held = engine.connect()
+        waiter = in_line(engine, threads)
+        with pytest.raises(PoolTimeoutError, match="1 threads wait for a connection already"):
+            engine.connect()
+        held.close()
+        waiter.result(LONG).close()
+
+
+def test_nobody_is_refused_who_need_not_wait(make: Make) -> None:
+    engine = make(max_waiting=0)
+    with engine.connect(), engine.connect(), engine.connect():
+        pass
+    use(engine)
+
+
+def test_a_failed_connect_lets_the_next_waiter_try_at_once(make: Make) -> None:
+    engine = make(pool_size=1, max_overflow=0)
+    start = Barrier(6)
+
+    def refuse(*_: Any) -> None:
+        sleep(0.01)  # so that the others wait by then
+        raise ConnectionError
+
+    def attempt(_: int) -> str:
+        start.wait()
+        try:
+            use(engine)
+        except ConnectionError:
+            return "failed"
+        return "served"
+
+    event.listen(engine, "do_connect", refuse)
+    with ThreadPoolExecutor(6) as threads:
+        outcomes = list(threads.map(attempt, range(6)))
+    event.remove(engine, "do_connect", refuse)
+
+    assert outcomes == ["failed"] * 6
+    assert pool(engine).checkedout() == 0
+    use(engine)
+
+
+def invalidate(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.invalidate()
+
+
+def detach(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.detach()
+
+
+def fail(engine: Engine) -> None:
+    with pytest.raises(ZeroDivisionError), engine.connect():
+        raise ZeroDivisionError
+
+
+def forget(engine: Engine) -> None:
+    engine.connect()
+    gc.collect(0)
+
+
+def dispose(engine: Engine) -> None:
+    with engine.connect():
+        engine.dispose()
+
+
+@pytest.mark.parametrize("ending", [use, invalidate, detach, fail, forget, dispose])
+def test_a_place_comes_back_however_a_checkout_ends(
+    make: Make, ending: Callable[[Engine], None]
 ) -> None:
-    made = gate()
-    assert not made.take()
+    engine = make(wait_timeout=0.01)
+    for _ in range(7):  # more often than there are places
+        ending(engine)
 
-    waiter = in_line(threads, made)
-    made.release()
-
-    waiter.result(LONG)
-    assert made.free == 1
-
-
-def test_an_idle_connection_beyond_the_kept_ones_is_taken_at_once() -> None:
-    assert gate(idle=lambda: 1).take()
+    assert pool(engine).checkedout() == 0
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(engine.connect())
+        with pytest.raises(PoolTimeoutError):
+            engine.connect()
 
 
-def test_who_has_waited_as_long_as_opening_takes_opens_one() -> None:
-    made = gate()
-    made.connected(0.01)
-
-    made.wait()
-
-    assert made.free == 0
-
-
-def test_a_shortage_that_lasts_opens_one_at_once_for_the_first_in_line(
-    threads: ThreadPoolExecutor,
-) -> None:
-    made = gate()
-    first = in_line(threads, made)
-    for _ in range(gates.LOAD + 1):
-        assert not made.take()
-    second = threads.submit(made.wait)
-
-    first.result(LONG)
-    assert made.free == 0
-    assert not second.done()
-
-    made.release()
-    second.result(LONG)
+def test_a_pool_that_was_replaced_closes_what_comes_back_to_it(engine: Engine) -> None:
+    closed: list[Any] = []
+    event.listen(engine, "close", lambda connection, _: closed.append(connection))
+    with engine.connect():
+        engine.dispose()
+        assert closed == []
+    assert len(closed) == 1
 
 
-def test_only_who_would_get_no_slot_counts_as_one_too_many(threads: ThreadPoolExecutor) -> None:
-    made = gate(max_waiting=0)
-    waiter = in_line(threads, made)
+@pytest.mark.parametrize("jitter", [0, 0.1])
+def test_a_connection_past_its_time_is_replaced(make: Make, jitter: float) -> None:
+    engine = make(jitter=jitter)
+    pool(engine).recycle = 0.05
+    found = opened(engine)
+    for _ in range(2):
+        use(engine)
+    assert len(found) == 1
+    sleep(0.1)
+    use(engine)
 
-    with pytest.raises(PoolTimeoutError, match="wait for a connection already"):
-        made.wait()
-
-    made.release()
-    waiter.result(LONG)
+    # without jitter recycling is QueuePool's own, in whole seconds of the wall clock
+    assert len(found) == (2 if jitter else 1)
 
 
-def test_the_fastest_connect_says_how_long_to_wait() -> None:
-    made = gates.Gate(3, LONG, overflow=1)
-    for seconds in (0.2, 0.1, 0.3):
-        made.connected(seconds)
-    assert made.patience == 0.1
+def test_lifetimes_are_spread_by_the_jitter(make: Make) -> None:
+    engine = make(pool_size=30, pool_recycle=1000, jitter=0.1)
+    with ExitStack() as stack:
+        for _ in range(30):
+            stack.enter_context(engine.connect())
+    left = sorted(each.expires - each.idle_since for each in pool(engine)._entries.values())
+
+    assert 890 < left[0] < left[-1] <= 1000
+    assert left[-1] - left[0] > 30
+
+
+def test_an_idle_connection_that_died_is_replaced_unseen(make: Make) -> None:
+    engine = make(ping_after=0)
+    found = opened(engine)
+    use(engine)
+    found[0].close()
+
+    use(engine)
+
+    assert len(found) == 2
+
+
+def test_a_busy_connection_is_not_pinged(make: Make) -> None:
+    engine = make(ping_after=LONG)
+    pinged: list[Any] = []
+    pool(engine).ping = lambda connection: bool(pinged.append(connection)) or True
+    for _ in range(3):
+        use(engine)
+    assert pinged == []
+
+    pool(engine).ping_after = 0
+    use(engine)
+    assert len(pinged) == 1
+
+
+def test_the_numbers_are_those_of_queuepool(make: Make) -> None:
+    with pytest.raises(ArgumentError, match="max_overflow -7"):
+        make(max_overflow=-7)
+    engine = make()
+    assert pool(engine).status() == (
+        "Pool size: 2  Connections in pool: 0 Current Overflow: -2 Current Checked out"
+        " connections: 0"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python's, of forks beside threads
+def test_a_child_process_starts_with_no_connections(engine: Engine) -> None:
+    use(engine)
+    held = engine.connect()
+    child = os.fork()
+    if child == 0:
+        same = pool(engine).checkedin() + pool(engine).checkedout()
+        os._exit(same)
+
+    assert os.waitpid(child, 0)[1] == 0
+    assert held.scalar(text("SELECT 1")) == 1
+    held.close()
+    assert pool(engine).checkedin() == 1

@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import ServiceUnavailable
 
 from .observer import Observer
-from .requests import current
+from .requests import note_death
 
 RETRY_AFTER = 1  # seconds; a pool that is full or a database that restarts needs no longer
 REASON = "pool_reason"  # what is remembered of a driver's error
@@ -62,6 +62,7 @@ SQLITE = {
     sqlite3.SQLITE_IOERR: "unavailable",
 }
 NO_QUORUM = 1047
+READ_ONLY = ("in_hot_standby", "default_transaction_read_only")  # PostgreSQL reports these
 READ_ONLY_OPTION = 1290  # also of other options: the text tells which
 
 logger = logging.getLogger(__name__)
@@ -141,28 +142,26 @@ def _note(context: ExceptionContext) -> None:
         setattr(error, REASON, "in_doubt")
     elif error.args[:1] == (NO_QUORUM,):
         context.is_disconnect = True
-    attempt = current.get()
-    if context.is_disconnect and attempt is not None:
-        attempt.died = True
+    if context.is_disconnect:
+        note_death()
 
 
 def _server_is_read_only(error: Any, context: ExceptionContext) -> bool:
     """Tell whether the server, and not a transaction that asked for it, takes no changes."""
-    if getattr(error, "sqlstate", None) == "25006" and context.connection is not None:
+    if context.dialect.name == "postgresql":
+        if getattr(error, "sqlstate", None) != "25006" or context.connection is None:
+            return False
         info = context.connection.connection.driver_connection.info  # type: ignore[union-attr]
-        said = (info.parameter_status(name) for name in ("in_hot_standby", READ_ONLY_DEFAULT))
+        said = (info.parameter_status(name) for name in READ_ONLY)
         return "on" in said
     return error.args[:1] == (READ_ONLY_OPTION,) and "--read-only" in str(error.args[-1])
 
 
-READ_ONLY_DEFAULT = "default_transaction_read_only"
-
-
 def _reason_given(error: Any) -> str | None:
     """Return what the driver's own code of the error means."""
-    sqlstate = getattr(error, "sqlstate", None)
-    if sqlstate is not None:
-        return POSTGRESQL.get(sqlstate) or CLASSES.get(sqlstate[:2])
     if isinstance(error, sqlite3.Error):
         return SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-    return MYSQL.get(error.args[0]) if getattr(error, "args", None) else None
+    if error is not None and isinstance(next(iter(error.args), None), int):
+        return MYSQL.get(error.args[0])
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    return POSTGRESQL.get(sqlstate) or CLASSES.get(sqlstate[:2])

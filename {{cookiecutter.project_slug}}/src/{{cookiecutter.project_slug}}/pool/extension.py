@@ -17,12 +17,12 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection, StaticPool
 
 from . import drivers, errors, options, settings, transactions
 from .drivers import sqlite
 from .observer import Observer
-from .queue_pool import FairQueuePool
+from .queue_pool import FairQueuePool, SharedConnectionPool
 from .requests import Requests, note_taken
 
 logger = logging.getLogger(__name__)
@@ -79,19 +79,23 @@ class Pool:
         app.config.update(found)
 
         # the engines
-        memory = options.configure(app, db, found)
+        recycle = "SQLALCHEMY_POOL_RECYCLE"
+        options.configure(app, db, found | {recycle: given[recycle]})
         db.init_app(app)
         app.extensions["pool"] = pools = Pools(found)
         with app.app_context():
             engines = dict(db.engines)
         for key, engine in engines.items():
+            if not isinstance(engine, Engine):  # an extension's own, such as an AsyncEngine
+                continue
             name = key or "default"
+            own = app.config["SQLALCHEMY_BINDS"].get(key)
             pools.engines[name] = engine
-            given = app.config["SQLALCHEMY_ENGINE_OPTIONS"] if key is None else {}
-            given = given or app.config["SQLALCHEMY_BINDS"].get(key, {})
-            pools.options[name] = {**given, "url": engine.url}
-            if key in memory:
-                engine.url = memory[key]
+            pools.options[name] = {**(own or app.config["SQLALCHEMY_ENGINE_OPTIONS"])}
+            pools.options[name]["url"] = engine.url
+            if isinstance(engine.pool, StaticPool):  # as Flask-SQLAlchemy has it in memory
+                timeout = found["SQLALCHEMY_POOL_TIMEOUT"]
+                engine.pool = SharedConnectionPool.in_place_of(engine.pool, timeout=timeout)
             _watch(engine, found)
             _engines.add(engine)
 

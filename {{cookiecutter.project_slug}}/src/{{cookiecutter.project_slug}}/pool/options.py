@@ -16,14 +16,12 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from .drivers import sqlite
 from .queue_pool import FairQueuePool, SharedConnectionPool
-from .settings import DRIVERS
+from .settings import DEFAULTS, DRIVERS
 
 Settings = Mapping[str, Any]
 
 GRACE = 0.5  # seconds that a server has to report its own timeout before the client acts
 JITTER = 0.1  # connections live for 90 to 100 % of the recycle time
-# in this spelling Flask-SQLAlchemy leaves the pool of an in-memory database alone
-MEMORY = URL.create("sqlite", database="file:/", query={"mode": "memory", "uri": "true"})
 POOL_OPTIONS = {
     "pool_size", "max_overflow", "pool_timeout", "pool_recycle", "pool_use_lifo", "pool_pre_ping",
     "max_waiting", "ping_after", "wait_timeout", "jitter",
@@ -32,34 +30,27 @@ POOL_OPTIONS = {
 logger = logging.getLogger(__name__)
 
 
-def configure(app: Flask, db: SQLAlchemy, settings: Settings) -> dict[str, Any]:
-    """Set the options of each engine before Flask-SQLAlchemy reads them; return in-memory URLs."""
+def configure(app: Flask, db: SQLAlchemy, settings: Settings) -> None:
+    """Set the options of each engine before Flask-SQLAlchemy reads them."""
     config = app.config
     shared = dict(db._engine_options)  # what SQLAlchemy(engine_options=...) was given
-    memory = {}
-    if config.get("SQLALCHEMY_DATABASE_URI") is not None or "url" in shared:
-        given = shared | (config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
-        uri = config.get("SQLALCHEMY_DATABASE_URI")
-        url = make_url(uri if uri is not None else given["url"])
-        options = engine_options(url, settings, given)
+    given = shared | (config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
+    uri = config.get("SQLALCHEMY_DATABASE_URI") or given.get("url")
+    if uri is not None:
+        options = engine_options(make_url(uri), settings, given)
         config["SQLALCHEMY_DATABASE_URI"] = options.pop("url")
         config["SQLALCHEMY_ENGINE_OPTIONS"] = options
-        if is_memory(url):
-            memory[None] = url
     binds = dict(config.get("SQLALCHEMY_BINDS") or {})
     for key, bind in binds.items():
-        given = shared | (dict(bind) if isinstance(bind, Mapping) else {"url": bind})
-        binds[key] = engine_options(make_url(given["url"]), settings, given)
-        if is_memory(make_url(given["url"])):
-            memory[key] = given["url"]
+        own = shared | (dict(bind) if isinstance(bind, Mapping) else {"url": bind})
+        binds[key] = engine_options(make_url(own["url"]), settings, own)
     config["SQLALCHEMY_BINDS"] = binds
-    return memory
 
 
 def engine_options(url: URL, settings: Settings, given: Settings = {}) -> dict[str, Any]:
     """Return the arguments of `create_engine` for this database; those given win."""
     url = with_driver(url)
-    options = {"url": MEMORY if is_memory(url) else url} | _pool_options(url, settings, given)
+    options = {"url": url} | pool_options(url, settings, given)
     if options["poolclass"] is not given.get("poolclass", FairQueuePool):
         # no pool of several connections: its numbers would be refused
         given = {name: value for name, value in given.items() if name not in POOL_OPTIONS}
@@ -90,7 +81,7 @@ def in_command() -> bool:
     return context.info_name != "run"
 
 
-def _pool_options(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
+def pool_options(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
     """Return the pool's class and its arguments."""
     waiting = {
         "max_waiting": settings["SQLALCHEMY_MAX_WAITING"],
@@ -99,7 +90,8 @@ def _pool_options(url: URL, settings: Settings, given: Settings) -> dict[str, An
     }
     if is_memory(url):
         logger.warning("in-memory SQLite: one connection; pool size, overflow, recycle don't apply")
-        return {"poolclass": SharedConnectionPool, **waiting}
+        # Flask-SQLAlchemy puts a StaticPool in its place, see `extension`
+        return {"poolclass": SharedConnectionPool}
     poolclass = given.get("poolclass", NullPool if in_command() else FairQueuePool)
     options: dict[str, Any] = {"poolclass": poolclass}
     if issubclass(poolclass, QueuePool):
@@ -107,8 +99,12 @@ def _pool_options(url: URL, settings: Settings, given: Settings) -> dict[str, An
             "pool_size": settings["SQLALCHEMY_POOL_SIZE"],
             "max_overflow": settings["SQLALCHEMY_MAX_OVERFLOW"],
             "pool_timeout": settings["SQLALCHEMY_POOL_TIMEOUT"],
-            "pool_recycle": settings["SQLALCHEMY_POOL_RECYCLE"],
         }
+        recycle = settings["SQLALCHEMY_POOL_RECYCLE"]
+        if recycle is None and not url.drivername.startswith("mysql"):
+            recycle = DEFAULTS["SQLALCHEMY_POOL_RECYCLE"]
+        if recycle is not None:  # Flask-SQLAlchemy has a default of its own for MySQL
+            options["pool_recycle"] = recycle
     if issubclass(poolclass, FairQueuePool):
         options |= waiting
         options |= {"ping_after": settings["SQLALCHEMY_POOL_PING_AFTER"], "jitter": JITTER}

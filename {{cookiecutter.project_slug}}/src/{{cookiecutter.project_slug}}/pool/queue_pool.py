@@ -16,7 +16,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection, QueuePool
 
 from .observer import Observer
 
@@ -316,6 +316,18 @@ class SharedConnectionPool(FairQueuePool):
     def __init__(self, creator: Any, **kw: Any) -> None:
         super().__init__(creator, **{**kw, "pool_size": 1, "max_overflow": 0, "recycle": -1})
         self._held = threading.local()
+
+    @classmethod
+    def in_place_of(cls, pool: Pool, **kw: Any) -> SharedConnectionPool:
+        """Return such a pool with the events of another one; as its `recreate` would make it."""
+        return cls(
+            pool._creator,
+            _dispatch=pool.dispatch,
+            dialect=pool._dialect,
+            echo=pool.echo,
+            logging_name=pool._orig_logging_name,
+            **kw,
+        )
 
     def connect(self) -> PoolProxiedConnection:
         """Return the connection, which this thread may have already."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import flask_sqlalchemy
 import sqlalchemy
-from flask import Flask, Response
+from flask import Flask, Response, current_app, has_app_context, has_request_context, request
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import PoolProxiedConnection
 from werkzeug.wsgi import ClosingIterator
@@ -37,6 +37,7 @@ LIBRARIES = (
     *(str(Path(str(library.__file__)).parent) for library in (sqlalchemy, flask_sqlalchemy)),
     str(Path(__file__).parent),
     str(contextlib.__file__),
+    "<",  # code that SQLAlchemy makes
 )
 FAR = 7  # references between a connection and a thread's variable, at most
 LASTING = (FrameType, ModuleType, FunctionType, CellType, type, Flask)  # what leads everywhere
@@ -48,16 +49,21 @@ logger = logging.getLogger(__name__)
 class Attempt:
     """One run of a request, and what it did with the database."""
 
-    __slots__ = ("died", "readers", "safe", "streams", "taken", "transaction", "unread")
+    __slots__ = ("died", "once", "readers", "safe", "streams", "taken", "transaction", "unread")
 
     def __init__(self, *, safe: bool) -> None:
         self.safe = safe
         self.readers: set[Connection] = set()  # of sessions that began by themselves
         self.transaction = False  # anything but reads that need none
         self.died = False  # a connection of it
+        self.once = False  # its view is not to run again
         self.unread = True  # the request's body
         self.streams = True  # until the response says that it does not
         self.taken: list[tuple[PoolProxiedConnection, FairQueuePool, str]] = []
+
+    def may_run_again(self) -> bool:
+        """Tell whether all of it can be done once more, as if for the first time."""
+        return self.died and self.unread and not self.transaction and not self.once
 
 
 current: ContextVar[Attempt | None] = ContextVar("pool_request", default=None)
@@ -70,6 +76,16 @@ def note_transaction() -> None:
         attempt.transaction = True
 
 
+def note_death() -> None:
+    """Note that a connection of the current request, if any, is gone."""
+    attempt = current.get()
+    if attempt is not None:
+        attempt.died = True
+        if has_request_context():
+            view = current_app.view_functions.get(request.endpoint or "")
+            attempt.once = getattr(view, "run_once", False)
+
+
 def run_once(view: View) -> View:
     """Have this view's request never run again: it does something outside of the database."""
     view.run_once = True  # type: ignore[attr-defined]
@@ -80,7 +96,6 @@ class Requests:
     """The WSGI application, around which each request is watched."""
 
     def __init__(self, app: Flask, observers: Iterable[Observer]) -> None:
-        self.app = app
         self.wsgi_app: WSGIApplication = app.wsgi_app
         self.observers = observers
         app.after_request(_note_streaming)
@@ -99,10 +114,10 @@ class Requests:
         try:
             body = self._serve(environ, held, attempt)
         except Exception:
-            if not self._may_run_again(environ, attempt):
+            if not attempt.may_run_again():
                 raise
         else:
-            if not self._may_run_again(environ, attempt):
+            if not attempt.may_run_again():
                 held.let_go()
                 return body
             _close(body)
@@ -144,13 +159,6 @@ class Requests:
         return ClosingIterator(
             chain((first,), parts), [lambda: _close(body), lambda: _recover(attempt)]
         )
-
-    def _may_run_again(self, environ: WSGIEnvironment, attempt: Attempt) -> bool:
-        if not attempt.died or attempt.transaction or not attempt.unread:
-            return False
-        request = environ.get("werkzeug.request")
-        view = self.app.view_functions.get(getattr(request, "endpoint", None) or "")
-        return not getattr(view, "run_once", False)
 
 
 class _Held:
@@ -219,6 +227,8 @@ def _taker(frame: FrameType) -> str:
 def _recover(attempt: Attempt) -> None:
     """Give back what the request took and never returned, unless another thread uses it."""
     taken, attempt.taken = attempt.taken, []
+    if has_app_context():  # somebody else's, around the request: what it took may go on with it
+        return
     while taken:
         connection, pool, taker = taken.pop()
         if not connection.is_valid or connection.is_detached or _used_elsewhere(connection):

@@ -24,6 +24,8 @@ DRIVERS = {
     "mariadb": "mariadb+pymysql",
 }
 SHORTEST = 0.001  # seconds: servers and drivers count milliseconds, and take 0 for no limit
+SHORTEST_SECRET = 16
+PLACEHOLDERS = ("change", "replace", "placeholder", "example")
 MOST_THREADS = 8  # by default; more fight for Python's lock
 
 
@@ -153,8 +155,15 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def checked(values: Mapping[str, Any], checks: Mapping[str, Check] = CHECKS) -> dict[str, Any]:
-    """Return the values as their checks read them; SettingError with a line for each wrong one."""
+def checked(
+    values: Mapping[str, Any],
+    checks: Mapping[str, Check] = CHECKS,
+    variables: Mapping[str, str] = {},
+) -> dict[str, Any]:
+    """Return the values as their checks read them; SettingError with a line for each wrong one.
+
+    The line names the variable that the value came from, if there is one.
+    """
     found, wrong = dict(values), []
     for name in found.keys() & checks.keys():
         if found[name] is None:  # not set
@@ -163,10 +172,21 @@ def checked(values: Mapping[str, Any], checks: Mapping[str, Check] = CHECKS) -> 
             found[name] = checks[name](found[name])
         except Refused as refused:
             accepted, shown = (*refused.args, found[name])[:2]
+            name = variables.get(name, name)
             wrong.append(f"{name}: {shown!r} is not accepted; use {accepted}")
     if wrong:
         raise SettingError("\n".join(sorted(wrong)))
     return found
+
+
+def require_secret(secret: Any) -> None:
+    """SettingError for a key that is missing or could be guessed."""
+    known = not secret or any(word in str(secret).lower() for word in PLACEHOLDERS)
+    if known or len(secret) < SHORTEST_SECRET:
+        raise SettingError(
+            "SECRET_KEY: missing, a placeholder or too short; "
+            f"use at least {SHORTEST_SECRET} random characters"
+        )
 
 
 def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,6 +200,11 @@ def names_of(name: str) -> tuple[str, ...]:
     """Return the variables that set this key, the one that counts first."""
     own = (name, "DATABASE_URL") if name == URI else (name,)
     return (*own, f"FLASK_{name}")
+
+
+def variable_of(name: str, environ: Mapping[str, str]) -> str:
+    """Return the variable that sets this key; its own name if none does."""
+    return next((variable for variable in names_of(name) if environ.get(variable)), name)
 
 
 def from_environment(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:

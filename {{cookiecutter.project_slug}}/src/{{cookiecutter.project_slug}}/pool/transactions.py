@@ -58,7 +58,7 @@ CALLABLE = frozenset(
 DOUBTFUL = frozenset(
     """
     call copy currval delete do exec execute explain for handler insert into lastval localtime
-    localtimestamp lock merge nextval now procedure replace returning set share sysdate tablesample
+    localtimestamp lock merge nextval now procedure replace returning set sysdate tablesample
     update utc_date utc_time utc_timestamp
     """.split()
 )

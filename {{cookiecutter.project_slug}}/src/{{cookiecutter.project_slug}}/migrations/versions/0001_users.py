@@ -14,10 +14,10 @@ depends_on = None
 def upgrade() -> None:
     """Apply the change."""
     op.create_table(
-        "user",
-        sa.Column("id", sa.Integer(), nullable=False),
+        "users",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.String(length=50), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
         mysql_charset="utf8mb4",
         mariadb_charset="utf8mb4",
     )
@@ -25,4 +25,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take the change back."""
-    op.drop_table("user")
+    op.drop_table("users")

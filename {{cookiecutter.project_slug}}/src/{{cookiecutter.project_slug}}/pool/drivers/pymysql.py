@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import select
 import ssl
@@ -175,10 +176,18 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
         """Tell whether the server's end is closed, as far as this machine knows by now."""
         if self._sock is None:
             return True
+        result = self._result
+        if self._busy or (result is not None and (result.unbuffered_active or result.has_next)):
+            return False  # there is more of an answer to be read
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         # a server that was not asked anything says nothing but its farewell
-        return not self._busy and bool(poll.poll(0))
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close, if that is still to be done."""
+        with contextlib.suppress(pymysql.err.Error):
+            super().close()
 
     def abandon(self) -> None:
         """Let go, in a child process, of what is its parent's connection."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from time import sleep
+from weakref import WeakSet
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from . import notes
+from ..errors import REASONS
+from ..observer import Observer
+from ..queue_pool import FairQueuePool
+from . import leaks
 
 BUCKETS = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
@@ -19,7 +23,6 @@ BUCKETS = (
 )  # fmt: skip
 POOL = ["pool_name"]
 REPLACED_REASONS = ("recycled", "dead", "died")
-UNAVAILABLE_REASONS = ("exhausted", "unavailable")
 
 COUNT = Gauge(
     "db_client_connection_count",
@@ -63,7 +66,7 @@ USE_TIME = Histogram(
 )
 REPLACED = Counter(
     "db_client_connection_replaced",
-    "Connections replaced: recycled by age, dead when pinged, or died in use.",
+    "Connections replaced: recycled by age, dead when looked at, or died in use.",
     [*POOL, "reason"],
 )
 LEAKS = Counter("db_client_connection_leaks", "Connections taken by hand and not given back.", POOL)
@@ -80,83 +83,105 @@ Change = tuple[Callable[[float], object], float]
 
 _changes: deque[Change] = deque()
 _busy = Lock()
+_all: WeakSet[PoolMetrics] = WeakSet()
 
 
-class PoolMetrics:
-    """The metrics of one pool."""
+class PoolMetrics(Observer):
+    """The metrics of one pool, and of those that take its place."""
 
     def __init__(self, name: str) -> None:
-        _guard_forks()
         self.name = name
-        self.idle = COUNT.labels(name, "idle")
-        self.in_use = COUNT.labels(name, "used")
-        self.pending = PENDING.labels(name)
-        self.timeouts = TIMEOUTS.labels(name)
-        self.create_time = CREATE_TIME.labels(name)
-        self.wait_time = WAIT_TIME.labels(name)
-        self.use_time = USE_TIME.labels(name)
-        self.leaks = LEAKS.labels(name)
-        # from the start, so that the first one is an increase
-        self.replaced_by = {reason: REPLACED.labels(name, reason) for reason in REPLACED_REASONS}
-        for reason in UNAVAILABLE_REASONS:
-            UNAVAILABLE.labels(reason)
-        # told of each wait, in the thread that waited
-        self.waited: Callable[[float], None] | None = None
+        self._pools: WeakSet[FairQueuePool] = WeakSet()
+        self._shown: tuple[float, ...] = ()
+        with alone():
+            self._gauges = (
+                COUNT.labels(name, "used"), COUNT.labels(name, "idle"), PENDING.labels(name),
+                IDLE_MAX.labels(name), MAX.labels(name),
+            )  # fmt: skip
+            self._timeouts = TIMEOUTS.labels(name)
+            self._create_time = CREATE_TIME.labels(name)
+            self._wait_time = WAIT_TIME.labels(name)
+            self._use_time = USE_TIME.labels(name)
+            self._leaks = LEAKS.labels(name)
+            # from the start, so that the first one is an increase
+            self._replaced = {reason: REPLACED.labels(name, reason) for reason in REPLACED_REASONS}
+        _all.add(self)
 
-    def limits(self, size: int, capacity: int) -> None:
-        """Tell how many connections this worker keeps, and how many it may open."""
-        record((IDLE_MAX.labels(self.name).set, size), (MAX.labels(self.name).set, capacity))
+    def started(self, pool: FairQueuePool) -> None:
+        """Tell how many connections this process keeps, and how many it may open."""
+        self._note(pool)
 
-    def created(self, seconds: float) -> None:
+    def connected(self, pool: FairQueuePool, seconds: float) -> None:
         """Note how long it took to connect."""
-        record((self.create_time.observe, seconds))
+        self._note(pool, (self._create_time.observe, seconds))
 
-    def opened(self, size: int, capacity: int) -> None:
-        """Count a connection, in a pool of this size and capacity."""
-        record((self.idle.inc, 1))
-        self.limits(size, capacity)
+    def closed(self, pool: FairQueuePool) -> None:
+        """Look what is left."""
+        self._note(pool)
 
-    def closed(self) -> None:
-        """Count an idle connection that is gone."""
-        record((self.idle.dec, 1))
+    def queued(self, pool: FairQueuePool) -> None:
+        """Look who waits."""
+        self._note(pool)
 
-    def detached(self) -> None:
-        """Count a connection in use that left the pool."""
-        record((self.in_use.dec, 1))
+    def checked_out(self, pool: FairQueuePool, waited: float) -> None:
+        """Note a wait."""
+        self._note(pool, (self._wait_time.observe, waited))
 
-    def taken(self, seconds: float) -> None:
-        """Count a connection handed out after this wait."""
-        record((self.wait_time.observe, seconds), (self.in_use.inc, 1), (self.idle.dec, 1))
-        if self.waited:
-            self.waited(seconds)
+    def timed_out(self, pool: FairQueuePool, waited: float) -> None:
+        """Count a wait in vain."""
+        self._note(pool, (self._timeouts.inc, 1))
 
-    def returned(self, seconds: float) -> None:
-        """Count a connection that came back after this use."""
-        record((self.use_time.observe, seconds), (self.in_use.dec, 1), (self.idle.inc, 1))
+    def checked_in(self, pool: FairQueuePool, used: float) -> None:
+        """Note a use."""
+        self._note(pool, (self._use_time.observe, used))
 
-    def queued(self, change: int) -> None:
-        """Count a thread that begins (1) or ends (-1) to wait."""
-        record((self.pending.inc, change))
-
-    def timed_out(self, seconds: float) -> None:
-        """Count a wait that ended without a connection."""
-        record((self.timeouts.inc, 1))
-        if self.waited:
-            self.waited(seconds)
-
-    def replaced(self, reason: str) -> None:
+    def replaced(self, pool: FairQueuePool, reason: str) -> None:
         """Count a connection that was recycled, dead or died."""
-        record((self.replaced_by[reason].inc, 1))
+        self._note(pool, (self._replaced[reason].inc, 1))
 
-    def leaked(self, taker: str) -> None:
-        """Count a connection that was taken by hand at this line and not given back."""
-        record((self.leaks.inc, 1))
-        notes.leave(self.name, taker)
+    def leaked(self, pool: FairQueuePool, taker: str) -> None:
+        """Count a forgotten connection, and remember who took it."""
+        self._note(pool, (self._leaks.inc, 1))
+        leaks.note(self.name, taker)
 
-    def forget(self) -> None:
-        """Count nothing, in a new process: what was counted is its parent's."""
-        _changes.clear()
-        record(*((gauge.set, 0) for gauge in (self.idle, self.in_use, self.pending)))
+    def _note(self, pool: FairQueuePool, *changes: Change) -> None:
+        self._pools.add(pool)
+        self._size, self._capacity = pool.size(), pool.capacity
+        record(*changes, (self._show, 0))
+
+    def _show(self, _: float) -> None:
+        """Read the pools, as late as possible: nothing that follows is missed."""
+        used = idle = waiting = 0
+        for pool in self._pools:  # one, unless a disposed one is still in use
+            used += pool.checkedout()
+            idle += pool.open_idle()
+            waiting += pool.waiting()
+        now = (used, idle, waiting, self._size, self._capacity)
+        if now != self._shown:
+            before = self._shown or (None,) * len(now)
+            for gauge, value, shown in zip(self._gauges, now, before, strict=True):
+                if value != shown:
+                    gauge.set(value)
+            self._shown = now
+
+    def _begin_anew(self) -> None:
+        self._shown = ()
+
+
+class RequestMetrics(Observer):
+    """The metrics of requests."""
+
+    def __init__(self) -> None:
+        with alone():
+            self._unavailable = {reason: UNAVAILABLE.labels(reason) for reason in REASONS}
+
+    def retried(self) -> None:
+        """Count a safe request that is run once more."""
+        record((RETRIES.inc, 1))
+
+    def unavailable(self, reason: str) -> None:
+        """Count a request that the database kept from being served."""
+        record((self._unavailable[reason].inc, 1))
 
 
 def record(*changes: Change) -> None:
@@ -178,19 +203,24 @@ def record(*changes: Change) -> None:
             sleep(0)  # let somebody else be the next
 
 
-def retried() -> None:
-    """Count a safe request that is run once more."""
-    record((RETRIES.inc, 1))
+@contextmanager
+def alone() -> Iterator[None]:
+    """Use prometheus_client while nobody records; what happens meanwhile is recorded after."""
+    with _busy:
+        yield
+    record()
 
 
-def unavailable(reason: str) -> None:
-    """Count a request that the database kept from being served."""
-    record((UNAVAILABLE.labels(reason).inc, 1))
+def _after_fork() -> None:
+    """Count nothing yet in a child: what was counted is its parent's."""
+    _changes.clear()
+    for metrics in _all:
+        metrics._begin_anew()
+    _busy.release()
 
 
-@cache
-def _guard_forks() -> None:
-    """Fork only while nobody holds prometheus_client's lock: a child could never free it."""
+if hasattr(os, "register_at_fork"):  # not on Windows
+    # fork only while nobody holds prometheus_client's lock: a child could never free it
     os.register_at_fork(
-        before=_busy.acquire, after_in_parent=_busy.release, after_in_child=_busy.release
+        before=_busy.acquire, after_in_parent=_busy.release, after_in_child=_after_fork
     )

@@ -1,0 +1,24 @@
+"""What operators use: metrics, the page of the pool, Server-Timing, and `flask pool ...`.
+
+It listens to the pool through `Observer`; the pool knows nothing of it, and a service runs
+without this folder.
+"""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from ..queue_pool import FairQueuePool
+from . import commands, metrics, page, timing
+
+
+def init_app(app: Flask) -> None:
+    """Watch the application's pools, and add its routes and commands for operators."""
+    pools = app.extensions["pool"]
+    pools.observers.append(metrics.RequestMetrics())
+    for name, engine in pools.engines.items():
+        if isinstance(engine.pool, FairQueuePool):
+            engine.pool.observers.append(metrics.PoolMetrics(name))
+    timing.init_app(app, pools.engines.values())
+    app.register_blueprint(page.bp)
+    commands.init_app(app)
