@@ -36,8 +36,7 @@ class Database:
 
     def names(self) -> list[str]:
         """Give the names of all users, in order."""
-        quote = "`" if isinstance(self.server, servers.MariaDB) else '"'
-        return [row["name"] for row in self.rows(f"SELECT name FROM {quote}user{quote} ORDER BY 1")]
+        return [row["name"] for row in self.rows("SELECT name FROM users ORDER BY 1")]
 
     def connections(self) -> list[dict[str, Any]]:
         """Give what the server knows of its clients."""
@@ -84,14 +83,14 @@ def _mariadb_database(project: Project, mariadb: servers.MariaDB) -> Database:
 @pytest.fixture
 def on_postgresql(_postgresql_database: Database) -> Database:
     """Give a database without users on PostgreSQL."""
-    _postgresql_database.rows('TRUNCATE "user" CASCADE')
+    _postgresql_database.rows("TRUNCATE users CASCADE")
     return _postgresql_database
 
 
 @pytest.fixture
 def on_mariadb(_mariadb_database: Database) -> Database:
     """Give a database without users on MariaDB."""
-    _mariadb_database.rows("DELETE FROM `user`")
+    _mariadb_database.rows("DELETE FROM users")
     return _mariadb_database
 
 

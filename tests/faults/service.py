@@ -57,6 +57,20 @@ class Answer:
             and self.data["status"] == 503
         )
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Tell whether the connection died after COMMIT was sent, so that nobody can know."""
+        return (
+            self.status == 503
+            and "Retry-After" not in self.headers
+            and self.data["reason"] == "in_doubt"
+        )
+
+    @property
+    def is_honest(self) -> bool:
+        """Tell whether a write was refused, or nobody can know whether it was done."""
+        return self.is_clean_refusal or self.is_in_doubt
+
 
 class Service(Server):
     """A gunicorn with its workers, on a port of its own."""

@@ -53,7 +53,6 @@ def test_no_slot_is_lost_however_checkouts_end(database: Database, project: Proj
     assert [outcome for outcome in found["seen"] if outcome.startswith("unplanned")] == []
     assert len(found["seen"]) == 11
     assert found["rested"] == {
-        "free": 5,
         "capacity": 5,
         "waiting": 0,
         "checkedout": 0,

@@ -58,15 +58,15 @@ def test_a_write_is_three_on_postgresql(
     assert round_trips(between, service, lambda s: s.post("One")) == 3
 
 
-def test_a_read_is_at_most_two_on_mariadb(
+def test_a_read_is_one_on_mariadb(
     on_mariadb: Database, serve: Serve, proxy: OpenProxy
 ) -> None:
     """A write is BEGIN, INSERT, COMMIT there too."""
     between = proxy(on_mariadb.server.port)
     service = serve(on_mariadb.url(between.port), **WARM)
 
-    assert round_trips(between, service, lambda s: s.get()) <= 2
-    assert round_trips(between, service, lambda s: s.post("One")) <= 4
+    assert round_trips(between, service, lambda s: s.get()) == 1
+    assert round_trips(between, service, lambda s: s.post("One")) == 3
 
 
 def test_a_busy_connection_is_not_pinged_and_an_idle_one_is(

@@ -45,7 +45,7 @@ def test_readers_do_not_wait_for_a_writer(file: Path, serve: Serve) -> None:
     writer = sqlite3.connect(file, isolation_level=None)
     assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     writer.execute("BEGIN IMMEDIATE")
-    writer.execute("INSERT INTO user (name) VALUES ('Bob')")
+    writer.execute("INSERT INTO users (name) VALUES ('Bob')")
     during = load(lambda _: service.get(), 20)
     writer.execute("COMMIT")
     writer.close()
@@ -55,8 +55,8 @@ def test_readers_do_not_wait_for_a_writer(file: Path, serve: Serve) -> None:
 
 
 def test_a_writer_that_keeps_its_lock_is_503(file: Path, serve: Serve) -> None:
-    """After the busy timeout, in one clean answer, and the pool is whole."""
-    service = serve(f"sqlite:///{file}", **SPREAD)
+    """After the pool's timeout, in one clean answer, and the pool is whole."""
+    service = serve(f"sqlite:///{file}", **SPREAD | {"SQLALCHEMY_POOL_TIMEOUT": 0.5})
 
     writer = sqlite3.connect(file, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")

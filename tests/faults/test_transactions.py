@@ -122,9 +122,8 @@ def test_for_update_in_a_safe_request_locks(database: Database, serve: Serve) ->
 
 def is_locked(database: Database) -> bool:
     """Tell whether somebody holds the lock of a user's row."""
-    table = "`user`" if isinstance(database.server, servers.MariaDB) else '"user"'
     try:
-        database.rows(f"SELECT * FROM {table} FOR UPDATE NOWAIT")
+        database.rows("SELECT * FROM users FOR UPDATE NOWAIT")
     except (psycopg.errors.LockNotAvailable, pymysql.err.OperationalError):
         return True
     return False
@@ -132,5 +131,4 @@ def is_locked(database: Database) -> bool:
 
 def clear(database: Database) -> None:
     """Remove all users."""
-    table = "`user`" if isinstance(database.server, servers.MariaDB) else '"user"'
-    database.rows(f"DELETE FROM {table}")
+    database.rows("DELETE FROM users")

@@ -105,6 +105,7 @@ class Connection:
         self.client_side = Side(self)
         self.server_side = Side(self)
         self._is_client_next = True
+        self._is_doomed = False
         self._connecting: asyncio.Task[None] | None = None
 
     def made(self, side: Side) -> None:
@@ -119,6 +120,11 @@ class Connection:
         if data:
             self.proxy.round_trips += to_server and self._is_client_next
             self._is_client_next = not to_server
+            if self._is_doomed and not to_server:
+                self.reset()
+                return
+            last_words = self.proxy.drop_after_client_says
+            self._is_doomed = bool(to_server and last_words and last_words in data)
         if to_server:
             self.server_side.send(data, self.proxy.delay_to_server)
         else:

@@ -1,6 +1,7 @@
 """A TCP proxy that counts, delays, cuts and silences what goes through it."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Self, TypeVar
 from .connection import Connection, set_deaf
 
 T = TypeVar("T")
+
+PATIENCE = 10  # seconds for connections to end, and for an answer of the proxy's own thread
 
 
 class Proxy:
@@ -32,6 +35,8 @@ class Proxy:
         self.round_trips = 0
         self.delay_to_server = 0.0
         self.delay_to_client = 0.0
+        # a connection on which a client says this gets no answer to it, and is reset
+        self.drop_after_client_says = b""
         self.is_silent = False
         self._open: set[Connection] = set()
         self._listener: socket.socket
@@ -54,7 +59,7 @@ class Proxy:
             target=asyncio.run, args=(self._serve(ready),), name="proxy", daemon=True
         )
         self._thread.start()
-        ready.wait()
+        assert ready.wait(PATIENCE)
         return self
 
     def __exit__(
@@ -65,7 +70,9 @@ class Proxy:
     ) -> None:
         """Close the port and every connection."""
         self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join()
+        self._thread.join(2 * PATIENCE)
+        if self._thread.is_alive():
+            raise RuntimeError("the proxy's thread does not end")
 
     def drop(self) -> int:
         """Reset every connection, as a firewall does, and tell how many there were."""
@@ -104,7 +111,8 @@ class Proxy:
         await self._end.wait()
         server.close()
         self._drop()
-        await self._empty.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), PATIENCE)
 
     def _drop(self) -> int:
         dropped = list(self._open)
@@ -124,4 +132,4 @@ class Proxy:
         async def call() -> T:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(PATIENCE)

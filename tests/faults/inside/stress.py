@@ -124,15 +124,14 @@ def main() -> None:
     while on_server() != counted("idle") and time.monotonic() < patience:
         time.sleep(0.05)
     rested = {
-        "free": pool.gate.free,
-        "capacity": pool.gate.capacity,
-        "waiting": pool.gate.waiting,
+        "capacity": pool.capacity,
+        "waiting": pool.waiting(),
         "checkedout": pool.checkedout(),
         "used": counted("used"),
         "idle - on the server": counted("idle") - on_server(),
     }
     # all slots can be used, and no more
-    held = [engine.connect() for _ in range(pool.gate.capacity)]
+    held = [engine.connect() for _ in range(pool.capacity)]
     rested["held on the server"] = on_server()
     rested["used while held"] = counted("used")
     for connection in held:

@@ -51,8 +51,7 @@ def forget_to_commit() -> dict[str, Any]:
 
 def core_text() -> dict[str, Any]:
     """Write with plain SQL, undo it, write again and commit."""
-    table = db.engine.dialect.identifier_preparer.quote("user")
-    insert = text(f"INSERT INTO {table} (name) VALUES (:name)")
+    insert = text("INSERT INTO users (name) VALUES (:name)")
     db.session.execute(insert, {"name": "undone"})
     inside = count()
     db.session.rollback()

@@ -50,6 +50,21 @@ def dawdle() -> dict[str, Any]:
     return {}
 
 
+def die_before_commit() -> dict[str, Any]:
+    """Write, have the connection killed, and commit."""
+    db.session.add(User(name="never committed"))
+    db.session.flush()
+    postgresql = db.engine.dialect.name == "postgresql"
+    query = "SELECT pg_backend_pid()" if postgresql else "SELECT connection_id()"
+    number = db.session.scalar(text(query))
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
+        kill = "SELECT pg_terminate_backend({})" if postgresql else "KILL {}"
+        other.exec_driver_sql(kill.format(number))
+    time.sleep(0.2)
+    db.session.commit()
+    return {}
+
+
 def echo() -> dict[str, Any]:
     """Send a value to the database and back; tell which process and which backend did it."""
     function = "pg_backend_pid" if db.engine.dialect.name == "postgresql" else "connection_id"

@@ -1,0 +1,43 @@
+"""A connection dies around COMMIT: what is known is said, and what is not known too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import servers
+
+from .conftest import Database, Serve
+from .service import WITH_VIEWS
+
+OpenProxy = Callable[[int], servers.Proxy]
+
+
+def test_a_commit_without_an_answer_is_in_doubt(
+    database: Database, serve: Serve, proxy: OpenProxy
+) -> None:
+    """The server has it, the client can't know: no Retry-After, so that nobody adds it twice."""
+    between = proxy(database.server.port)
+    service = serve(database.url(between.port), *WITH_VIEWS, WEB_CONCURRENCY=1)
+    service.post("before")
+
+    between.drop_after_client_says = b"COMMIT"
+    answer = service.post("in doubt")
+
+    assert answer.is_in_doubt, answer
+    servers.wait_until(lambda: database.names() == ["before", "in doubt"])
+    assert service.metric("db_client_request_unavailable_total", reason="in_doubt") == 1
+    assert service.post("after").status == 201
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_connection_that_died_before_commit_is_none(
+    database: Database, serve: Serve, method: str
+) -> None:
+    """It is noticed before COMMIT is sent: nothing was committed, and the client may retry."""
+    service = serve(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
+
+    answer = service.request(method, "/probe/die_before_commit")
+
+    assert answer.is_clean_refusal, answer
+    assert database.names() == []
