@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import threading
 import time
+from contextlib import suppress
 from typing import Any
 
+import pymysql
 import transactions
 from fault_service import create_app as create_service
 from fault_service.db import db
@@ -63,6 +66,59 @@ def die_before_commit() -> dict[str, Any]:
     time.sleep(0.2)
     db.session.commit()
     return {}
+
+
+def write_in_a_transaction_that_only_reads() -> dict[str, Any]:
+    """Ask for a transaction that changes nothing, and change something."""
+    if db.engine.dialect.name == "postgresql":
+        db.session.execute(text("SET TRANSACTION READ ONLY"))
+    else:
+        db.session.execute(text("START TRANSACTION READ ONLY"))
+    db.session.add(User(name="refused"))
+    db.session.commit()
+    return {}
+
+
+def query_in_a_thread() -> dict[str, Any]:
+    """Let a thread ask on this request's connection, and answer before it is done."""
+    raw: Any = db.session.connection().connection.dbapi_connection
+    call = "pg_sleep" if db.engine.dialect.name == "postgresql" else "SLEEP"
+
+    def ask() -> None:
+        with suppress(Exception):
+            raw.cursor().execute(f"SELECT {call}(0.4), 'late'")
+
+    threading.Thread(target=ask).start()
+    time.sleep(0.1)
+    return {}
+
+
+def rows_not_fetched() -> dict[str, Any]:
+    """Read one row of many with a cursor that the driver does not buffer."""
+    raw: Any = db.session.connection().connection.dbapi_connection
+    query = "SELECT * FROM " + " CROSS JOIN ".join(f"({TEN}) AS t{n}" for n in range(5))
+    if db.engine.dialect.name == "postgresql":
+        rows = raw.cursor().stream(query)
+    else:
+        cursor = raw.cursor(pymysql.cursors.SSCursor)
+        cursor.execute(query)
+        rows = iter(cursor.fetchone, None)
+    LEFT.append(rows)
+    next(rows)
+    return {}
+
+
+def copy_not_finished() -> dict[str, Any]:
+    """Begin a COPY by hand and go away."""
+    raw: Any = db.session.connection().connection.dbapi_connection
+    if db.engine.dialect.name == "postgresql":
+        raw.pgconn.exec_(b"BEGIN")
+        raw.pgconn.exec_(b"COPY users (name) FROM STDIN")
+    return {}
+
+
+TEN = " UNION ALL ".join(f"SELECT {number} AS n" for number in range(10))
+LEFT: list[Any] = []  # so that the garbage collector does not tidy up
 
 
 def echo() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any, Self
 
 import psycopg
@@ -25,6 +26,7 @@ class Connection(psycopg.Connection[Any]):
     """A psycopg connection on which no wait outlasts `deadline` seconds."""
 
     deadline: float | None = None
+    waits = False  # for the server, in some thread
     # the isolation of a transaction that asks for none, as server, database or role have it
     default_isolation = "read committed"
 
@@ -42,13 +44,16 @@ class Connection(psycopg.Connection[Any]):
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Wait for the server; OperationalError and a closed connection when it is late."""
+        timeout, started = self.deadline if timeout is None else timeout, monotonic()
+        self.waits = True
         try:
-            return super().wait(gen, interval, self.deadline if timeout is None else timeout)
+            return super().wait(gen, interval, timeout)
         except psycopg.OperationalError:
-            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            if timeout is not None and monotonic() - started >= timeout:
                 self.close()  # the answer may still come, for nobody
             raise
         finally:
+            self.waits = False
             if self.pgconn.transaction_status != IDLE and not self.autocommit:
                 note_transaction()
 
@@ -93,7 +98,11 @@ class Connection(psycopg.Connection[Any]):
 
     def rollback(self) -> None:
         """Roll back if a transaction is open, else do nothing: each read ends here."""
-        if self.pgconn.transaction_status != IDLE:
+        status = self.pgconn.transaction_status
+        if status == TransactionStatus.ACTIVE and not self.waits:
+            self.close()  # an answer that nobody reads on, whose reader keeps the lock
+            raise psycopg.OperationalError("returned in the middle of an answer")
+        if status != IDLE:
             super().rollback()
 
     def hung_up(self) -> bool:

@@ -1,0 +1,25 @@
+"""What a request leaves behind on its connection, the next one never meets."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Database, Serve
+from .load import load, statuses
+from .service import WITH_VIEWS
+
+
+@pytest.mark.parametrize("how", ["query_in_a_thread", "rows_not_fetched", "copy_not_finished"])
+def test_a_connection_in_the_middle_of_an_answer_is_not_handed_out(
+    database: Database, serve: Serve, how: str
+) -> None:
+    """A helper thread still asks, a cursor was not read to its end: the next request is served."""
+    service = serve(
+        database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1, WEB_THREADS=2, SQLALCHEMY_POOL_SIZE=1
+    )
+
+    for _ in range(3):
+        service.get(f"/probe/{how}")
+        after = load(lambda _: service.get(), 6, threads=2)
+        assert statuses(after) == {200: 6}, after
+        assert service.post("someone").status == 201
