@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
+
+if __name__ == "__main__":
+    # cookiecutter leaves this copy, answers in it, among the temporary files ({{ copy_mark() }})
+    os.unlink(__file__)  # noqa: PTH108  (nothing else is imported before)
+
+import json
 import re
 import subprocess
 from pathlib import Path
 
-# Answers arrive as data: Jinja writes ' as \u0027 in JSON, so none can end this literal.
+# Both arrive as data: Jinja writes ' as \u0027 in JSON, so no answer can end these literals.
 ANSWERS: dict[str, str] = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
+FILES: list[str] = json.loads(r'''{{ cookiecutter | generated_files | tojson }}''')  # fmt: skip
 
 LICENSES = ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary")
 CHOSEN_FILES = {
@@ -34,7 +40,7 @@ def keep_chosen() -> None:
 def remove(path: Path) -> None:
     """Remove a file, and the folders that this leaves empty."""
     path.unlink()
-    for folder in path.parents[:-1]:
+    for folder in list(path.parents)[:-1]:
         if any(folder.iterdir()):
             return
         folder.rmdir()
@@ -60,14 +66,15 @@ def write_env() -> list[str]:
 
 
 def git(*arguments: str) -> str:
-    """Run git without the user's hooks, signing and the variables of an outer git."""
+    """Run git without the user's hooks, signing, ignored files and variables of an outer git."""
     environment = {
         name: value
         for name, value in os.environ.items()
         if name not in {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}
     }
     plain = (
-        "core.hooksPath=" + os.devnull,
+        f"core.hooksPath={os.devnull}",
+        f"core.excludesFile={os.devnull}",
         "commit.gpgSign=false",
         "core.safecrlf=false",
         "maintenance.auto=false",
@@ -94,20 +101,21 @@ def first_commit() -> list[str]:
             # a repository inside a repository would hide the files from the outer one
             return ["git: this folder is part of another repository; commit it there."]
         git("init", "--quiet")
-        git("add", "--all")
+        # in a folder that was there (cookiecutter -f) others may have their files
+        found = git("ls-files", "-z", "--others", "--exclude-standard").split("\0")[:-1]
+        own = sorted({*found} & {*FILES, "LICENSE"})
+        git("--literal-pathspecs", "add", "--", *own)
         commit = ("commit", "--quiet", "--no-verify", "--message", "Start from flask-pool")
         try:
             git("-c", "user.useConfigOnly=true", *commit)
         except subprocess.CalledProcessError:
-            identity = (
-                f"user.name={ANSWERS['author_name']}",
-                f"user.email={ANSWERS['author_email']}",
-            )
-            git("-c", identity[0], "-c", identity[1], *commit)
+            name, email = ANSWERS["author_name"], ANSWERS["author_email"]
+            git("-c", f"user.name={name}", "-c", f"user.email={email}", *commit)
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
         return [f"git: no first commit ({reason.strip().splitlines()[-1]})."]
-    return []
+    left = len(found) - len(own)
+    return [f"git: left out of the first commit: {left} that were here before."] if left else []
 
 
 def in_other_repository() -> bool:
@@ -118,42 +126,34 @@ def in_other_repository() -> bool:
         return False
 
 
-def copies_of_answers() -> list[str]:
-    """Say where cookiecutter or cruft keeps the answers, the database password among them."""
-    secret = "***" in ANSWERS["__url_login"] + ANSWERS["__url_query"]
+def cruft_file() -> list[str]:
+    """Say what to do with the answers that cruft keeps, and keep a password in them out of git."""
     if "_repo_dir" in ANSWERS:
-        copy = replay_folder() / f"{Path(ANSWERS['_repo_dir']).name}.json"
-        return [f"cookiecutter keeps your answers with the password in {copy}."] if secret else []
-    if not secret:
+        return []  # cookiecutter keeps them elsewhere, and the hook before has said where
+    if ANSWERS["__database_url"].endswith(ANSWERS["database_url"].partition("://")[2]):
         return ["cruft adds .cruft.json now; commit it, so that `cruft update` works."]
-    exclude = Path(".git", "info", "exclude")
-    if exclude.is_file():
-        with exclude.open("a", encoding="utf-8") as file:
-            file.write(".cruft.json\n")
-    return [
-        "cruft keeps your answers with the password in .cruft.json; git ignores it here.",
+    lines = [
+        "cruft keeps your answers with the password in .cruft.json.",
         "Write *** in place of the password there before you commit it (git add --force).",
     ]
-
-
-def replay_folder() -> Path:
-    """Return where cookiecutter keeps its copies of answers, as the user's settings say."""
-    config = Path(os.environ.get("COOKIECUTTER_CONFIG", "~/.cookiecutterrc")).expanduser()
-    lines = config.read_text("utf-8", "replace") if config.is_file() else ""
-    found = re.search(r"""^replay_dir:\s*["']?([^"'#\n]+)""", lines, re.MULTILINE)
-    folder = found.group(1).strip() if found else "~/.cookiecutter_replay"
-    return Path(os.path.expandvars(folder)).expanduser()
+    try:
+        exclude = Path(git("rev-parse", "--git-path", "info/exclude").strip())
+        folder = re.sub(r"([*?\[\\])", r"\\\1", git("rev-parse", "--show-prefix").strip())
+        exclude.parent.mkdir(exist_ok=True)
+        with exclude.open("a", encoding="utf-8") as file:
+            file.write(f"/{folder}.cruft.json\n")
+    except (OSError, subprocess.SubprocessError):
+        return lines
+    return [lines[0][:-1] + "; git ignores it here.", lines[1]]
 
 
 def main() -> None:
     """Finish the project, then say what to do next."""
     keep_chosen()
-    notes = [*write_env(), *first_commit(), *copies_of_answers()]
+    notes = [*write_env(), *first_commit(), *cruft_file()]
     text = "\n".join(["", *notes, "Next:", f"  cd {ANSWERS['project_slug']}", "  make run"])
     print(text.encode("ascii", "backslashreplace").decode())  # for consoles of any encoding
 
 
 if __name__ == "__main__":
-    # cookiecutter leaves this copy of the hook, answers in it, among the temporary files
-    Path(__file__).unlink()
     main()

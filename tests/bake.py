@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from cookiecutter.generate import generate_context  # type: ignore[import-untyped]
 from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
 from cookiecutter.prompt import prompt_for_config  # type: ignore[import-untyped]
+from cookiecutter.utils import create_env_with_context  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "{{cookiecutter.project_slug}}"
@@ -94,14 +96,32 @@ def _bake(
 def private_values(**answers: str) -> dict[str, str]:
     """Return all of cookiecutter's values for these answers, the derived ones too."""
     context = generate_context(str(ROOT / "cookiecutter.json"), extra_context=answers)
-    values: dict[str, str] = prompt_for_config(context, no_input=True)
+    with extension_path():
+        values: dict[str, str] = prompt_for_config(context, no_input=True)
     return values
+
+
+def rendered(text: str, **answers: str) -> str:
+    """Render a piece of template code as cookiecutter does, with these answers."""
+    context = generate_context(str(ROOT / "cookiecutter.json"))
+    with extension_path():
+        return str(create_env_with_context(context).from_string(text).render(cookiecutter=answers))
+
+
+@contextmanager
+def extension_path() -> Iterator[None]:
+    """Let Jinja find the template's extension, as cookiecutter and cruft do."""
+    sys.path.append(str(ROOT))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(ROOT))
 
 
 def copy_template(target: Path) -> Path:
     """Copy the template, without what tools left in it, and commit it to a repository."""
     junk = shutil.ignore_patterns("__pycache__", ".*_cache", ".git")
-    for name in ("cookiecutter.json", "hooks", FOLDER):
+    for name in ("cookiecutter.json", "flask_pool_extension.py", "hooks", FOLDER):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, target / name, ignore=junk)
         else:

@@ -27,11 +27,15 @@ def server_url(draw: st.DrawFn) -> str:
     """Draw a URL of a server whose password can be any text."""
     password = draw(st.text(st.characters(codec="utf-8"), max_size=20))
     secret = "".join(f"%{byte:02X}" for byte in password.encode())
+    scheme = draw(st.sampled_from(SCHEMES))
     host = draw(st.sampled_from(["localhost", "db.example.com", "127.0.0.1", "[::1]", "db_1"]))
     port = draw(st.none() | st.integers(1, 65535))
     query = draw(st.sampled_from(["", "?sslmode=require", "?a=%20b&password=hunter2"]))
     address = host if port is None else f"{host}:{port}"
-    return f"{draw(st.sampled_from(SCHEMES))}://app:{secret}@{address}/shop{query}"
+    if draw(st.booleans()) and scheme.startswith("postgres"):
+        hosts = draw(st.lists(st.sampled_from(["a", "b.example.com:5433"]), min_size=2, max_size=3))
+        address, query = "", f"{query or '?'}&host={'&host='.join(hosts)}".replace("?&", "?")
+    return f"{scheme}://app:{secret}@{address}/shop{query}"
 
 
 ACCEPTED = {
@@ -102,11 +106,22 @@ def test_any_answer_to_any_prompt_is_taken_whole_or_leaves_nothing(
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@given(value=st.one_of(server_url(), anything, anything.map(lambda end: f"postgresql://h/{end}")))
-@settings(max_examples=300)
+hosts_or_ports = st.text("ab./:,015", max_size=8).flatmap(
+    lambda text: st.sampled_from([f"host={text}", f"port={text}"])
+)
+many_hosts = st.lists(hosts_or_ports, max_size=3).map(lambda q: f"postgresql://u@/d?{'&'.join(q)}")
+
+
+@given(value=server_url() | many_hosts | anything | anything.map("postgresql://h/{}".format))
+@settings(max_examples=500, deadline=None)
 def test_sqlalchemy_understands_every_url_that_is_accepted(hook_checks: Checks, value: str) -> None:
     """What the hook lets pass, the service can connect with."""
     if not hook_checks["database_url"](value):
         url = make_url(value)
         assert url.database
         assert url.render_as_string(hide_password=False)
+        if url.get_backend_name() == "postgresql":
+            _, given = make_url("postgresql+psycopg://").get_dialect()().create_connect_args(url)
+            hosts = str(given.get("host", "")).split(",")
+            assert str(given.get("port", "")).count(",") in (0, len(hosts) - 1)
+            assert len(hosts) == 1 or not any(":" in host for host in hosts)

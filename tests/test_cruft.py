@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +17,20 @@ URL = "postgresql://app:hunter2@db.example.com/shop"
 
 def cruft(*arguments: str, folder: Path) -> str:
     """Run cruft in a folder and return what it and the hooks print."""
-    command = [sys.executable, "-m", "cruft", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "cruft", *arguments],
+        cwd=folder,
+        # a compiled copy of the template's extension may be left, as for most users
+        env={name: os.environ[name] for name in os.environ if name != "PYTHONDONTWRITEBYTECODE"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def create(template: Path, folder: Path, **answers: str) -> BakedProject:
+def create(template: Path | str, folder: Path, **answers: str) -> BakedProject:
     """Make a project with cruft."""
     folder.mkdir()
     output = cruft(
@@ -87,6 +95,39 @@ def test_an_update_brings_the_template_s_changes_and_keeps_the_project_s(
     assert list(project.path.rglob("*.rej")) == []
     state = json.loads(project.text(".cruft.json"))
     assert state["commit"] == git(own_template, "rev-parse", "HEAD").strip()
+
+
+@pytest.mark.parametrize("by_url", [False, True])
+def test_an_update_uses_the_new_version_of_the_template_s_extension(
+    own_template: Path, tmp_path: Path, by_url: bool
+) -> None:
+    """cruft renders the old version and the new one in one process, within a second."""
+    address = f"file://{own_template}" if by_url else str(own_template)
+    project = create(address, tmp_path / "created", database_url=URL)
+    assert "//app:***@" in project.text(".env.example")
+    extension = own_template / "flask_pool_extension.py"
+    size = extension.stat().st_size
+    extension.write_text(extension.read_text().replace(r'"\1:***@"', r'"\1:+++@"'))
+    assert extension.stat().st_size == size  # Python would take a compiled copy for this file's
+    commit(own_template, "the next version")
+
+    cruft("update", "--skip-apply-ask", folder=project.path)
+    assert "//app:+++@" in project.text(".env.example")
+    cruft("check", folder=project.path)
+    assert "diff --git" not in cruft("diff", folder=project.path)
+
+
+def test_a_password_in_cruft_s_answers_is_kept_out_of_an_outer_repository(
+    template: Path, tmp_path: Path
+) -> None:
+    """The project of a monorepo has no repository of its own."""
+    git(tmp_path, "init", "--quiet")
+    project = create(template, tmp_path / "my [services]", database_url=URL)
+    assert "git ignores it here" in project.output
+    assert not (project.path / ".git").exists()
+    git(tmp_path, "add", "--all")
+    assert ".cruft.json" not in git(tmp_path, "ls-files")
+    assert "hunter2" not in git(tmp_path, "cat-file", "--batch", "--batch-all-objects")
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from bake import FOLDER, ROOT, BakedProject
+from bake import FOLDER, ROOT, BakedProject, git
 from conftest import Bake
 from parses import assert_parses, leftovers, parse, texts, toml
 
@@ -48,6 +52,16 @@ def test_a_project_has_exactly_the_files_that_were_chosen(bake: Bake, docker: st
     assert project.files() == expected_files(project.slug, docker, ci)
     folders = (path for path in project.path.rglob("*") if path.is_dir())
     assert [path for path in folders if ".git" not in path.parts and not any(path.iterdir())] == []
+
+
+def test_a_bake_leaves_nothing_in_the_template(template: Path, tmp_path: Path) -> None:
+    """No compiled copy of its extension, which the next version would meet."""
+    environment = {n: os.environ[n] for n in os.environ if n != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-m", "cookiecutter", "--no-input", "-o", str(tmp_path)]
+    for name in (template.name, str(template)):
+        arguments = [name, f"project_slug=shop_{len(name)}"]
+        subprocess.run([*command, *arguments], cwd=template.parent, env=environment, check=True)
+    assert git(template, "status", "--porcelain", "--ignored") == ""
 
 
 @pytest.mark.parametrize("name", list(LICENSES))

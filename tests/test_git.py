@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bake import BakedProject, bake_into, git
+from bake import BakedProject, bake_into, bake_over, git
 from conftest import Bake
 
 NEXT = "Next:\n  cd flask_pool_service\n  make run\n"
@@ -26,6 +26,36 @@ def test_a_project_begins_with_one_clean_commit(bake: Bake) -> None:
     tracked = set(git(project.path, "ls-files").splitlines())
     assert tracked == project.files() - {".env"}
     assert project.output.endswith(NEXT)
+
+
+def test_files_that_were_here_are_not_in_the_first_commit(
+    template: Path, tmp_path: Path, default_project: BakedProject
+) -> None:
+    """`cookiecutter -f` into a folder in use commits the template's own files and no other."""
+    folder = tmp_path / "flask_pool_service"
+    for name in ("notes.txt", "src/mine/__init__.py", "docs/é \n.md", "inner/file", "README.md"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine\n")
+    git(folder / "inner", "init", "--quiet")
+    project = bake_over(tmp_path, template)
+    tracked = git(project.path, "ls-files", "-z").split("\0")[:-1]
+    assert set(tracked) == default_project.files() - {".env"}
+    assert "Flask Pool Service" in git(project.path, "show", "HEAD:README.md")
+    assert "git: left out of the first commit: 4 that were here before.\n" in project.output
+    assert project.text("notes.txt") == "mine\n"
+    assert git(project.path, "diff", "HEAD") == ""
+
+
+def test_files_that_the_user_ignores_elsewhere_are_committed(
+    bake: Bake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Everybody's first commit is the same; .env stays out of it."""
+    (tmp_path / "ignore").write_text("*.toml\n.env*\nDockerfile\n/docs/\n")
+    config = f"[user]\n name = U\n email = u@h\n[core]\n excludesFile = {tmp_path}/ignore\n"
+    (tmp_path / "gitconfig").write_text(config)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    project = bake()
+    assert set(git(project.path, "ls-files").splitlines()) == project.files() - {".env"}
 
 
 def test_without_a_name_git_takes_the_author(

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from bake import PROMPTS, Refused
 from conftest import Bake, Checks
+from parses import env
+from sqlalchemy.engine import make_url
 
 WRONG: dict[str, list[str]] = {
     "project_name": ["", "   ", "x" * 81, "a\nb", "a\tb", "a\x7fb", "a\u2028b", "\ud83d", "a\x00b"],
@@ -33,6 +35,15 @@ WRONG: dict[str, list[str]] = {
         *("postgresql://u:a b@h/d", "postgresql://u:$(id)@h/d", "postgresql://u:'@h/d"),
         *("postgresql://h/d?x", "postgresql://h/d?a=$(id)", "postgresql://h/%64", "mysql://h!/d"),
         *("sqlite:///a'.db", 'sqlite:///a".db', "sqlite:///$HOME/a.db", "sqlite:///a\n.db"),
+        *("postgresql://u:p@a:5432,b:5432/d", "postgresql://a,b/d", "mysql://a:3306,b:3306/d"),
+        *("postgresql://u@/d?host=a:1,b:2", "postgresql://u@/d?host=a:1&host=b&port=1"),
+        *("postgresql://u@/d?host=a,b&port=1", "postgresql://u@/d?host=a,b&port=1,x"),
+        *(
+            "postgresql://u@/d?host=a:0&host=b",
+            "postgresql://u@/d?port=1,2",
+            "postgresql://h?host=b",
+        ),
+        *("mysql://u@/d?host=a:1&host=b:2", "mariadb://u@/d?host=a,b&port=1,2"),
         *("sqlite:///%61.db", "sqlite:///a\\b.db", "sqlite:///a.db ", "postgresql://h/d\x00"),
     ],
     "pool_size": [
@@ -121,6 +132,43 @@ def test_a_refusal_names_the_right_driver_and_never_a_password(
         bake(database_url=url)
     assert right in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "hosts"),
+    [
+        ("host=a:5432&host=b:5433", {"host": "a,b", "port": "5432,5433"}),
+        ("host=a&host=b.example.com:5433", {"host": "a,b.example.com", "port": ",5433"}),
+        ("host=a,b&port=5432,5433", {"host": "a,b", "port": "5432,5433"}),
+        ("host=/run/postgresql&port=5433", {"host": "/run/postgresql", "port": "5433"}),
+    ],
+)
+def test_several_hosts_reach_the_driver(bake: Bake, query: str, hosts: dict[str, str]) -> None:
+    """As SQLAlchemy spells them; psycopg gets each host with its port."""
+    project = bake(database_url=f"postgresql://u:p%2C@/shop?{query}")
+    url = make_url(env(project)["SQLALCHEMY_DATABASE_URI"])
+    _, given = url.get_dialect()().create_connect_args(url)
+    assert given == {"user": "u", "password": "p,", "dbname": "shop", **hosts}
+
+
+@pytest.mark.parametrize(
+    ("url", "right"),
+    [
+        (
+            "postgresql://u:p@a:5432,b:5432/d",
+            "several hosts as postgresql+psycopg://user:password@/DATABASE?host=a:5432&host=b:5432",
+        ),
+        ("mysql://u:p@a:3306,b:3306/d", "one host (PyMySQL knows no more"),
+    ],
+)
+def test_several_hosts_in_another_spelling_are_refused_with_the_right_one(
+    bake: Bake, url: str, right: str
+) -> None:
+    """libpq understands them, and SQLAlchemy takes them for one host."""
+    with pytest.raises(Refused) as refused:
+        bake(database_url=url)
+    assert refused.value.prompts == ["database_url"]
+    assert f"is not accepted; use {right}" in refused.value.lines[0]
 
 
 def test_the_command_line_exits_1_and_leaves_nothing(template: Path, tmp_path: Path) -> None:

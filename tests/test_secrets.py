@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from bake import BakedProject, Refused, bake_into, bake_over, git
+from bake import BakedProject, bake_into, bake_over, git
 from conftest import Bake
 from parses import env, toml
 
@@ -42,18 +40,6 @@ def test_the_password_is_in_env_and_in_no_other_file(bake: Bake, url: str) -> No
     assert "***" in toml(project, f"src/{project.slug}/defaults.toml")["SQLALCHEMY_DATABASE_URI"]
 
 
-@pytest.mark.parametrize("size", ["5", "none"])
-def test_no_copy_of_the_answers_stays_among_the_temporary_files(
-    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
-) -> None:
-    """Cookiecutter writes the hooks there with the password in them, and leaves them."""
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    with nullcontext() if size == "5" else pytest.raises(Refused):
-        bake_into(tmp_path / "baked", template, database_url=URLS[0], pool_size=size)
-    assert list((tmp_path / "temporary").iterdir()) == []
-
-
 def test_the_secret_key_is_fresh_and_never_committed(bake: Bake) -> None:
     """Two projects never sign with the same key."""
     one, other = bake(project_slug="one"), bake(project_slug="other")
@@ -75,46 +61,6 @@ def test_the_database_that_compose_starts_has_a_password_of_its_own(bake: Bake) 
         plain = bake(project_slug="plain" + str(len(answers)), **answers)
         assert "COMPOSE_DATABASE_PASSWORD" not in env(plain)
         assert "COMPOSE_DATABASE_PASSWORD" not in plain.text(".env.example")
-
-
-def test_the_hook_names_the_copy_that_cookiecutter_keeps(bake: Bake, private_home: Path) -> None:
-    """Only when there is a password in it; the path is the one of the user's settings."""
-    copy = private_home / "replay" / "flask-pool.json"
-    assert str(copy) in bake(database_url=URLS[0]).output
-    assert json.loads(copy.read_text())["cookiecutter"]["database_url"] == URLS[0]
-    assert str(copy) not in bake(project_slug="plain").output
-
-
-@pytest.mark.parametrize(
-    ("settings", "folder"),
-    [
-        ("replay_dir: '$MINE/kept'  # here\n", "{home}/mine/kept"),
-        ("replay_dir: ~/kept\n", "{home}/kept"),
-        ("default_context: {}\n", "{home}/.cookiecutter_replay"),
-    ],
-)
-def test_the_copy_is_found_as_cookiecutter_finds_it(
-    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, folder: str
-) -> None:
-    """Variables and ~ in the user's replay_dir are expanded; without one it is the default."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("MINE", str(tmp_path / "mine"))
-    (tmp_path / "settings.yaml").write_text(settings)
-    monkeypatch.setenv("COOKIECUTTER_CONFIG", str(tmp_path / "settings.yaml"))
-    # this process has read the default before, with the real home
-    monkeypatch.setattr(
-        "cookiecutter.config.DEFAULT_CONFIG",
-        {
-            "cookiecutters_dir": str(tmp_path / "cookiecutters"),
-            "replay_dir": str(tmp_path / ".cookiecutter_replay"),
-            "default_context": {},
-            "abbreviations": {},
-        },
-    )
-    project = bake_into(tmp_path / "baked", template, database_url=URLS[0])
-    copy = Path(folder.format(home=tmp_path), "flask-pool.json")
-    assert copy.is_file()
-    assert str(copy) in project.output
 
 
 def test_an_env_that_was_there_is_never_overwritten(template: Path, tmp_path: Path) -> None:

@@ -1,69 +1,86 @@
-"""Production: `gunicorn`, in this folder, with nothing else to say."""
+"""Production: `gunicorn`, in this folder, with nothing else to say.
+
+The master loads nothing of the package and keeps nothing of `.env`: so SIGHUP, which reads this
+file again, serves new code with new settings.
+"""
 
 from __future__ import annotations
 
-import atexit
-import importlib
 import os
-import shutil
 import sys
-import tempfile
+import tomllib
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
-from dotenv import load_dotenv
-
-for _file in (".env", ".flaskenv"):  # what is set already wins
-    load_dotenv(_file)
-# a file on a disk can stall a worker for as long as the disk is busy
-_memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
-_master = os.getpid()
-# one that an upgraded master (USR2) inherits goes with the old master
-if os.environ.get("METRICS_MASTER", "given") not in ("given", str(_master)):
-    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    # workers share their metrics through files; prometheus_client looks as it is imported
-    _folder = tempfile.mkdtemp(prefix="metrics-", dir=_memory)
-    os.environ.update(PROMETHEUS_MULTIPROC_DIR=_folder, METRICS_MASTER=str(_master))
-
-    @atexit.register
-    def _remove_metrics() -> None:
-        if os.getpid() == _master:  # not a worker
-            shutil.rmtree(_folder, ignore_errors=True)
+from dotenv import dotenv_values
 
 
-_package = os.environ["FLASK_APP"]
-_config = importlib.import_module(f"{_package}.config")
+def _load(file: Path) -> Any:
+    """Return what a file of the package defines, None if there is no such file."""
+    spec = spec_from_file_location(f"gunicorn_{file.stem}", file)
+    if spec is None or spec.loader is None or not file.is_file():
+        return None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_dotenv = dotenv_values(".flaskenv") | dotenv_values(".env")
+_package = (os.environ.get("FLASK_APP") or _dotenv.get("FLASK_APP") or "").partition(":")[0]
+_found = find_spec(_package) if _package.isidentifier() else None
+if _found is None or not _found.submodule_search_locations:
+    sys.exit(f"FLASK_APP: {_package!r} is not accepted; use the name of an installed package")
+_folder = Path(_found.submodule_search_locations[0])
+_settings = _load(_folder / "pool" / "settings.py")
+_shared = _load(_folder / "pool" / "ops" / "shared.py")
+
+_environ = dict(os.environ)
+_settings.add_dotenv(_environ, _dotenv)
+_checks = _settings.CHECKS | {"SECRET_KEY": _settings.text}
 try:
-    _settings = _config.read(os.environ)
-except _config.SettingError as _error:
+    _defaults = tomllib.loads((_folder / "defaults.toml").read_text("utf-8"))
+    _values = _settings.with_defaults(_settings.read(_defaults, _environ, checks=_checks))
+    if _environ.get("FLASK_DEBUG", "").lower() in ("", "0", "false", "no"):
+        _settings.require_secret(_values.get("SECRET_KEY"))
+except _settings.SettingError as _error:
     sys.exit(_error.message)
 
-wsgi_app = f"{_package}:create_app()"
-bind = f"{_settings['HOST']}:{_settings['PORT']}"
+wsgi_app = f"{_package}.__main__:application()"
+_host = _values["HOST"]
+bind = f"[{_host}]:{_values['PORT']}" if ":" in _host else f"{_host}:{_values['PORT']}"
+workers = _values["WEB_CONCURRENCY"]
+threads = _values["WEB_THREADS"]
 worker_class = "gthread"
-workers = _settings["WEB_CONCURRENCY"]
-threads = _settings["WEB_THREADS"]
 # requests in flight may use their whole statement timeout before a worker ends
-graceful_timeout = int(_settings["SQLALCHEMY_STATEMENT_TIMEOUT"]) + 5
+graceful_timeout = int(_values["SQLALCHEMY_STATEMENT_TIMEOUT"]) + 5
+# for the heartbeat: a file on a disk can stall a worker for as long as the disk is busy
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 # no door into the server that nobody asked for
 control_socket_disable = True
-worker_tmp_dir = _memory  # for the heartbeat
+
+if _shared is not None:
+    _shared.open_folder()
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Give the worker what `.env` sets, and room for its metrics."""
+    _settings.add_dotenv(os.environ, _dotenv)
+    if _shared is not None:
+        _shared.prepare_worker()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Give the worker its core and warm its pool before it takes requests."""
-    if _settings["WEB_CPU_AFFINITY"]:
-        importlib.import_module(f"{_package}.affinity").keep_to_one_core(worker.age)
-    lifecycle = importlib.import_module(f"{_package}.pool.lifecycle")
-    lifecycle.prefill(worker.wsgi)
-    if worker.age == 1:  # the first worker speaks for all
-        budget = importlib.import_module(f"{_package}.pool.budget")
+    """Warm the pool before the worker takes requests."""
+    worker.wsgi.extensions["pool"].prefill()
+    if worker.age == 1 and _shared is not None:  # the first worker speaks for all
+        budget = import_module(f"{_package}.pool.ops.budget")
         for level, line in budget.report(worker.wsgi):
             worker.log.log(level, line)
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Stop counting a dead worker's connections."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    """Keep what an ended worker counted, and stop counting its connections."""
+    if _shared is not None:
+        _shared.worker_ended(worker.pid)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
 from flask_migrate import upgrade
-from sqlalchemy import create_engine, delete, text
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
-import {{cookiecutter.project_slug}} as service
+from {{cookiecutter.project_slug}} import create_app
+from {{cookiecutter.project_slug}}.db import db
+from {{cookiecutter.project_slug}}.pool import settings
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not given:
         yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'test.db'}"
         return
-    server = make_url(service.config.database_url(given))
+    server = make_url(settings.database_url(given))
     name = f"test_{uuid4().hex}"
     engine = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -40,32 +41,32 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated(database_url: str) -> str:
     """The database with its tables."""
-    app = service.create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": database_url})
+    app = create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": database_url})
     with app.app_context():
         upgrade()
-        service.db.db.engine.dispose()
+        db.engine.dispose()
     return database_url
 
 
 @pytest.fixture
-def app(migrated: str, tmp_path: Path) -> Iterator[Flask]:
-    """The application, with a small pool and no users."""
-    app = service.create_app(
+def app(migrated: str) -> Iterator[Flask]:
+    """The application, with a small pool and empty tables."""
+    app = create_app(
         {
             "TESTING": True,
             "SQLALCHEMY_DATABASE_URI": migrated,
             "SQLALCHEMY_POOL_SIZE": 2,
             "SQLALCHEMY_MAX_OVERFLOW": 1,
-            "SQLALCHEMY_POOL_TIMEOUT": 0.05,
             "OPS_TOKEN": "operator",
         }
     )
     with app.app_context():
-        service.db.db.session.execute(delete(service.models.User))
-        service.db.db.session.commit()
+        for table in reversed(db.metadata.sorted_tables):
+            db.session.execute(table.delete())
+        db.session.commit()
     yield app
     with app.app_context():
-        service.db.db.engine.dispose()
+        db.engine.dispose()
 
 
 @pytest.fixture

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from flask import Flask
 
-import {{cookiecutter.project_slug}} as service
+from {{cookiecutter.project_slug}} import config, create_app
+from {{cookiecutter.project_slug}}.pool import settings
 
-MEMORY = {"TESTING": True, "SQLALCHEMY_DATABASE_URI": "sqlite://"}
-SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105
+FILE = {"TESTING": True, "SQLALCHEMY_DATABASE_URI": "sqlite:////never/opened.db"}
+SECRET = "0123456789abcdef0123456789abcdef"
+URI, URL = "SQLALCHEMY_DATABASE_URI", "DATABASE_URL"
 
 
-def make(**settings: object) -> Flask:
-    return service.create_app(MEMORY | settings)
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (URI, URL, "SECRET_KEY", "FLASK_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def make(**given: object) -> Flask:
+    return create_app(FILE | given)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +35,7 @@ def make(**settings: object) -> Flask:
         ("SQLALCHEMY_POOL_SIZE", "1_0"),
         ("SQLALCHEMY_POOL_SIZE", "५"),
         ("SQLALCHEMY_POOL_SIZE", "2.5"),
+        ("SQLALCHEMY_POOL_SIZE", "9" * 5000),
         ("SQLALCHEMY_POOL_SIZE", True),
         ("SQLALCHEMY_MAX_OVERFLOW", "-1"),
         ("SQLALCHEMY_MAX_OVERFLOW", "-7"),
@@ -35,6 +48,7 @@ def make(**settings: object) -> Flask:
         ("SQLALCHEMY_POOL_PING_AFTER", "-1"),
         ("SQLALCHEMY_CONNECT_TIMEOUT", "soon"),
         ("SQLALCHEMY_STATEMENT_TIMEOUT", "0"),
+        ("SQLALCHEMY_STATEMENT_TIMEOUT", "0.0005"),
         ("SQLALCHEMY_MAX_WAITING", "-1"),
         ("SQLALCHEMY_EXTERNAL_POOLER", "pgpool"),
         ("POOL_PREFILL", "maybe"),
@@ -42,16 +56,17 @@ def make(**settings: object) -> Flask:
         ("WEB_CONCURRENCY", "0"),
         ("WEB_THREADS", "many"),
         ("PORT", "65536"),
+        ("MAX_CONTENT_LENGTH", "64k"),
     ],
 )
 def test_a_wrong_value_stops_the_start_in_one_line_that_names_it(
     monkeypatch: pytest.MonkeyPatch, name: str, value: object
 ) -> None:
-    with pytest.raises(service.config.SettingError) as stop:
+    with pytest.raises(settings.SettingError) as stop:
         make(**{name: value})
     if isinstance(value, str):  # as an environment variable too
-        monkeypatch.setenv(name, value)
-        with pytest.raises(service.config.SettingError):
+        monkeypatch.setenv(f"FLASK_{name}", value)
+        with pytest.raises(settings.SettingError, match=f"^FLASK_{name}: "):
             make()
 
     assert stop.value.message.startswith(f"{name}: {value!r} is not accepted; use ")
@@ -59,7 +74,7 @@ def test_a_wrong_value_stops_the_start_in_one_line_that_names_it(
 
 
 def test_all_wrong_values_are_told_at_once() -> None:
-    with pytest.raises(service.config.SettingError) as stop:
+    with pytest.raises(settings.SettingError) as stop:
         make(SQLALCHEMY_POOL_SIZE=0, PORT=0)
 
     assert len(stop.value.message.splitlines()) == 2
@@ -78,10 +93,96 @@ def test_the_environment_overrides_the_defaults_and_tests_override_both(
     assert make(SQLALCHEMY_POOL_SIZE=8).config["SQLALCHEMY_POOL_SIZE"] == 8
 
 
-def test_more_threads_than_connections_are_not_the_default() -> None:
-    few = make(SQLALCHEMY_POOL_SIZE=1, SQLALCHEMY_MAX_OVERFLOW=2)
+def test_any_key_of_flask_can_be_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_SESSION_COOKIE_SECURE", "true")
+    monkeypatch.setenv("FLASK_SQLALCHEMY_POOL_SIZE", "7")
+    monkeypatch.setenv("FLASK_SECRET_KEY", "0123456789012345")
+    monkeypatch.setenv("TESTING", "1")  # a shell's own business
 
-    assert few.config["WEB_THREADS"] == 3
+    app = create_app({URI: "sqlite://"})
+
+    assert app.config["SESSION_COOKIE_SECURE"] is True
+    assert app.config["SQLALCHEMY_POOL_SIZE"] == 7
+    assert app.config["SECRET_KEY"] == "0123456789012345"
+    assert not app.testing
+
+
+def test_an_own_key_is_a_key_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = {"GREETING": "hello", "STEPS": [1, 2]}
+    environ = {"GREETING": "hi", "FLASK_GREETING": "no", "FLASK_STEPS": "[3]", "OTHER": "unknown"}
+
+    assert settings.read(defaults, {}) == defaults
+    assert settings.read(defaults, environ) == {"GREETING": "hi", "STEPS": [3]}
+    assert settings.read(defaults, environ, {"GREETING": "test"})["GREETING"] == "test"
+
+
+def test_the_service_has_a_thread_for_each_connection_within_reason() -> None:
+    sizes = (1, 5, 100)
+
+    assert [make(SQLALCHEMY_POOL_SIZE=size).config["WEB_THREADS"] for size in sizes] == [2, 5, 8]
+
+
+def test_a_large_body_is_refused_by_default() -> None:
+    assert make().config["MAX_CONTENT_LENGTH"] == 64 * 1024
+
+
+def test_the_values_of_statements_are_kept_out_of_logs() -> None:
+    assert make().extensions["pool"].engines["default"].hide_parameters
+
+
+def test_timings_are_for_those_who_debug(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make().config["SERVER_TIMING"] is False
+    monkeypatch.setenv("FLASK_DEBUG", "1")
+    assert make().config["SERVER_TIMING"] is True
+
+
+@pytest.mark.parametrize(
+    ("environ", "dotenv", "used"),
+    [
+        ({URI: "a", URL: "b"}, {}, "a"),
+        ({URL: "b", f"FLASK_{URI}": "c"}, {}, "b"),
+        ({URL: "b"}, {URI: "d"}, "b"),
+        ({f"FLASK_{URI}": "c"}, {URI: "d", URL: "e"}, "c"),
+        ({URI: ""}, {URL: "e"}, "e"),
+        ({}, {URI: "d", URL: "e"}, "d"),
+    ],
+)
+def test_the_environment_counts_more_than_the_file_by_whatever_name(
+    environ: dict[str, str], dotenv: dict[str, str | None], used: str
+) -> None:
+    settings.add_dotenv(environ, dotenv)
+
+    assert settings.from_environment([URI], environ) == {URI: used}
+
+
+def test_a_flask_command_takes_the_database_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(f"{URI}=sqlite:///file.db\nSECRET_KEY={SECRET}\n")
+    monkeypatch.setenv(URL, "postgres://u@h/environment")
+    monkeypatch.setenv("FLASK_APP", create_app.__module__)
+    command = [sys.executable, "-m", "flask", "shell"]
+
+    shell = subprocess.run(
+        command,
+        cwd=tmp_path,
+        input=f"print(app.config['{URI}'].database, app.config['SECRET_KEY'])",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert f"environment {SECRET}" in shell.stdout
+
+
+def test_the_file_is_read_by_what_starts_the_service(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("GREETING=hello\n")
+    monkeypatch.chdir(tmp_path)
+
+    assert config.dotenv() == {"GREETING": "hello"}
+    assert "GREETING" not in make().config
 
 
 @pytest.mark.parametrize(
@@ -95,18 +196,10 @@ def test_more_threads_than_connections_are_not_the_default() -> None:
     ],
 )
 def test_the_driver_is_always_explicit(given: str, used: str) -> None:
-    assert service.config.database_url(given) == used
+    assert settings.database_url(given) == used
 
 
-def test_hosting_platforms_name_the_database_their_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgres://u:secret@h/d")
-    monkeypatch.delenv("SQLALCHEMY_DATABASE_URI", raising=False)
-
-    app = service.create_app({"TESTING": True})
-
-    assert app.extensions["pool"].engines["default"].url.drivername == "postgresql+psycopg"
-
-
+@pytest.mark.parametrize("name", [URI, URL])
 @pytest.mark.parametrize(
     ("url", "accepted"),
     [
@@ -114,49 +207,29 @@ def test_hosting_platforms_name_the_database_their_way(monkeypatch: pytest.Monke
         ("mysql+mysqldb://u:secret@h/d", "mysql+pymysql://"),
         ("oracle://u:secret@h/d", "postgresql"),
         ("postgresql://u:secret@h", "DATABASE"),
+        ("postgresql://h?user=u&password=secret", "DATABASE"),
         ("postgresql://u:***@h/d", "password"),
         ("no url: secret", "a URL"),
     ],
 )
 def test_a_url_is_refused_without_showing_its_password(
-    monkeypatch: pytest.MonkeyPatch, url: str, accepted: str
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str, accepted: str
 ) -> None:
-    monkeypatch.setenv("SQLALCHEMY_DATABASE_URI", url)
+    monkeypatch.setenv(name, url)
 
-    with pytest.raises(service.config.SettingError) as stop:
-        service.create_app({"TESTING": True})
+    with pytest.raises(settings.SettingError) as stop:
+        create_app({"TESTING": True})
 
-    assert stop.value.message.startswith("SQLALCHEMY_DATABASE_URI: ")
+    assert stop.value.message.startswith(f"{name}: ")
     assert accepted in stop.value.message
     assert "secret" not in stop.value.message
 
 
 @pytest.mark.parametrize("secret", [None, "", "short", "change-me-change-me-change-me"])
-def test_production_does_not_start_without_a_secret_key(
-    monkeypatch: pytest.MonkeyPatch, secret: str | None
-) -> None:
-    monkeypatch.delenv("SECRET_KEY", raising=False)
-    monkeypatch.delenv("FLASK_DEBUG", raising=False)
-    settings = {"SQLALCHEMY_DATABASE_URI": "sqlite://", "SECRET_KEY": secret}
+def test_production_does_not_start_without_a_secret_key(secret: str | None) -> None:
+    production = {URI: "sqlite:////never/opened.db"}
 
-    with pytest.raises(service.config.SettingError, match=r"^SECRET_KEY: "):
-        service.create_app(settings)
+    with pytest.raises(settings.SettingError, match=r"^SECRET_KEY: "):
+        create_app(production | {"SECRET_KEY": secret})
 
-    assert not service.create_app(settings | {"SECRET_KEY": SECRET}).debug
-
-
-def test_the_four_numbers_reach_the_pool() -> None:
-    app = service.create_app(
-        {
-            "TESTING": True,
-            "SQLALCHEMY_DATABASE_URI": "sqlite:////never/opened.db",
-            "SQLALCHEMY_POOL_SIZE": 3,
-            "SQLALCHEMY_MAX_OVERFLOW": 2,
-            "SQLALCHEMY_POOL_TIMEOUT": 4.5,
-            "SQLALCHEMY_POOL_RECYCLE": 60,
-        }
-    )
-
-    pool = app.extensions["pool"].engines["default"].pool
-
-    assert (pool.size(), pool.gate.capacity, pool.timeout(), pool.recycle) == (3, 5, 4.5, 60)
+    assert not create_app(production | {"SECRET_KEY": SECRET}).debug

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -15,33 +14,21 @@ from flask.cli import ScriptInfo
 
 from .pool import settings
 
-CHECKS = settings.CHECKS | {
+# what the service checks itself; any key may be set, in defaults.toml too, without a check
+CHECKS = {
     "SECRET_KEY": settings.text,
     "MAX_CONTENT_LENGTH": settings.whole(1, 2**40),
     "CONTENT_SECURITY_POLICY": settings.text,
-    "TESTING": settings.boolean,
 }
 
 
 def init_app(app: Flask, test_config: Mapping[str, Any] | None) -> None:
     """Fill `app.config`; SettingError with a line for each value that is not accepted."""
     with app.open_resource("defaults.toml") as file:
-        values: dict[str, Any] = tomllib.load(file)
-    own, environ, overrides = {*CHECKS, *values} - {"TESTING"}, environment(), test_config or {}
-    # any other key as FLASK_<KEY>; FLASK_DEBUG is read by Flask itself
-    prefixed = {name: value for name, value in environ.items() if name.startswith("FLASK_")}
-    values |= {
-        name.removeprefix("FLASK_"): parsed(value)
-        for name, value in prefixed.items()
-        if value and name != "FLASK_DEBUG"
-    }
-    values |= {
-        name: value if name in CHECKS else parsed(value)
-        for name, value in settings.from_environment(own, environ).items()
-    }
-    variables = {name: settings.variable_of(name, environ) for name in own - overrides.keys()}
-    app.config.from_mapping(settings.checked(values | overrides, CHECKS, variables))
-    if not app.debug and not app.testing:
+        defaults = tomllib.load(file)
+    checks = settings.CHECKS | CHECKS
+    app.config.update(settings.read(defaults, environment(), test_config or {}, checks))
+    if app.testing is not True and not app.debug:
         settings.require_secret(app.config["SECRET_KEY"])
 
 
@@ -66,11 +53,3 @@ def load_dotenv() -> None:
 def dotenv() -> dict[str, str | None]:
     """Return what `.env` and `.flaskenv` of the working directory set."""
     return dotenv_values(".flaskenv") | dotenv_values(".env")
-
-
-def parsed(value: str) -> Any:
-    """Return what a variable says in JSON, as Flask reads its own; else its text."""
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value

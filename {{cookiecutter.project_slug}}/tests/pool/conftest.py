@@ -30,9 +30,7 @@ class Item(db.Model):  # type: ignore[name-defined, misc]
 
     __tablename__ = "pool_items"
 
-    id: Mapped[int] = mapped_column(
-        BigInteger().with_variant(Integer, "sqlite"), primary_key=True
-    )
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     name: Mapped[str] = mapped_column(String(50))
 
 

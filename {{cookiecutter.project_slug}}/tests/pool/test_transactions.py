@@ -28,9 +28,12 @@ def serve(app: Flask) -> Serve:
 
     def run(view: Callable[[], object], method: str = "GET") -> Any:
         returned: list[object] = []
-        app.add_url_rule(
-            "/view", view_func=lambda: str(returned.append(view())), methods=["GET", "POST"]
-        )
+
+        def noting() -> str:
+            returned.append(view())
+            return ""
+
+        app.add_url_rule("/view", view_func=noting, methods=["GET", "POST"])
         app.test_client().open("/view", method=method)
         return returned[0]
 
@@ -60,7 +63,7 @@ def is_sqlite() -> bool:
 
 HARMLESS = [
     "SELECT 1",
-    "SELECT items.id, items.name FROM items WHERE items.id > %(after)s::BIGINT LIMIT %(n)s::INTEGER",
+    "SELECT i.id, i.name FROM items i WHERE i.id > %(after)s::BIGINT LIMIT %(n)s::INTEGER",
     'SELECT "user".name AS "user_name" FROM "user" WHERE "user".id IN (__[POSTCOMPILE_id_1])',
     "SELECT count(*) AS n, max(t.x) FROM t LEFT OUTER JOIN s ON s.id = t.s_id GROUP BY s.id",
     "(SELECT a FROM t) UNION ALL (SELECT b FROM s) ORDER BY 1",
@@ -75,7 +78,7 @@ DOUBTS = [
     "SELECT pg_advisory_xact_lock(1)",
     "SELECT add_user('x')",
     "SELECT public.lower('x')",
-    'SELECT "lower"(\'x\')',
+    "SELECT \"lower\"('x')",
     "SELECT now(), current_timestamp",
     "SELECT CURRENT_DATE",
     "SELECT LOCALTIME",
@@ -287,6 +290,7 @@ def test_the_engine_itself_is_transactional(app: Flask, serve: Serve, method: st
         with Session(db.engine) as session:
             session.add(Item(name="lost"))
             session.flush()
+        return None
 
     serve(view, method)
 

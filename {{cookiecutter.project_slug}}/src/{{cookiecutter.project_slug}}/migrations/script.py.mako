@@ -1,4 +1,14 @@
-"""${message}"""
+<%!
+    import textwrap
+
+
+    def sentence(message):
+        """Return the message as a docstring of one line."""
+        plain = message.replace("\\", "/").replace('"', "'") or "A change"
+        line = textwrap.shorten(plain, 90, placeholder="...")
+        return line[:1].upper() + line[1:] + ("" if line.endswith((".", "?", "!")) else ".")
+%>\
+"""${sentence(message)}"""
 
 from __future__ import annotations
 
@@ -19,3 +29,15 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take the change back."""
     ${downgrades if downgrades else "pass"}
+% for bind in binds:
+
+
+def upgrade_${bind}() -> None:
+    """Apply the change to this bind."""
+    ${context.get(bind + "_upgrades", "") or "pass"}
+
+
+def downgrade_${bind}() -> None:
+    """Take the change to this bind back."""
+    ${context.get(bind + "_downgrades", "") or "pass"}
+% endfor

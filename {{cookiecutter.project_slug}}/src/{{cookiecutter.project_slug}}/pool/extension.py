@@ -42,13 +42,22 @@ class Pools:
     def prefill(self) -> None:
         """Open pool_size connections in each pool, or log why not."""
         for name, engine in self.engines.items():
-            if self.settings["POOL_PREFILL"] and isinstance(engine.pool, FairQueuePool):
-                _fill(engine, engine.pool.size(), name)
+            pool = engine.pool
+            if not isinstance(pool, FairQueuePool):
+                continue
+            if self.settings["POOL_PREFILL"]:
+                _fill(engine, pool.size(), name)
+            for observer in pool.observers:
+                observer.started(pool)
 
     def unpooled(self, name: str, **changes: Any) -> Engine:
         """Return a new engine that connects as this one does, to each connection anew."""
+        return self.another(name, poolclass=NullPool, **changes)
+
+    def another(self, name: str, **changes: Any) -> Engine:
+        """Return a new engine that connects as this one does, with a pool as it is given."""
         given = {key: value for key, value in self.options[name].items() if key in UNPOOLED}
-        engine = create_engine(**given | changes, poolclass=NullPool)
+        engine = create_engine(**given | changes)
         _watch(engine, self.settings)
         return engine
 
@@ -167,7 +176,7 @@ def _connect(
     cparams: Any,
 ) -> DBAPIConnection:
     started = perf_counter()
-    connection = drivers.connect(dialect, cargs, cparams, deadline)
+    connection: DBAPIConnection = drivers.connect(dialect, cargs, cparams, deadline)
     pool = engine.pool
     if isinstance(pool, FairQueuePool):
         for observer in pool.observers:

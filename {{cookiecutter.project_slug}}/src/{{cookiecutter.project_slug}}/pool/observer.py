@@ -14,6 +14,9 @@ class Observer:
     Times are seconds. A method must not raise, and must not use the pool's connections.
     """
 
+    def started(self, pool: FairQueuePool) -> None:
+        """This process is about to serve; the pool may be filled by now."""
+
     def connected(self, pool: FairQueuePool, seconds: float) -> None:
         """A connection was opened, in this time."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -27,6 +28,8 @@ POOL_OPTIONS = {
     "max_waiting", "ping_after", "wait_timeout", "jitter",
 }  # fmt: skip
 
+NOTHING: Settings = MappingProxyType({})
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,7 +50,7 @@ def configure(app: Flask, db: SQLAlchemy, settings: Settings) -> None:
     config["SQLALCHEMY_BINDS"] = binds
 
 
-def engine_options(url: URL, settings: Settings, given: Settings = {}) -> dict[str, Any]:
+def engine_options(url: URL, settings: Settings, given: Settings = NOTHING) -> dict[str, Any]:
     """Return the arguments of `create_engine` for this database; those given win."""
     url = with_driver(url)
     options = {"url": url} | pool_options(url, settings, given)

@@ -187,8 +187,8 @@ class FairQueuePool(QueuePool):
             for observer in self.observers:
                 observer.timed_out(self, monotonic() - asked)
             raise PoolTimeoutError(
-                f"QueuePool limit of size {self._size} overflow {self.capacity - self._size} reached,"
-                f" no connection was returned within {timeout:g} s",
+                f"QueuePool limit of size {self._size} overflow {self.capacity - self._size}"
+                f" reached, no connection was returned within {timeout:g} s",
                 code="3o7r",
             )
 

@@ -49,11 +49,15 @@ logger = logging.getLogger(__name__)
 class Attempt:
     """One run of a request, and what it did with the database."""
 
-    __slots__ = ("died", "once", "readers", "safe", "streams", "taken", "transaction", "unread")
+    __slots__ = (
+        "died", "once", "readers", "safe", "streams", "taken", "transaction", "unread", "writer",
+    )  # fmt: skip
 
     def __init__(self, *, safe: bool) -> None:
         self.safe = safe
-        self.readers: set[Connection] = set()  # of sessions that began by themselves
+        # of sessions that began by themselves; whether something was read without a transaction
+        self.readers: dict[Connection, bool] = {}
+        self.writer: Any = None  # the connection that takes SQLite's write lock
         self.transaction = False  # anything but reads that need none
         self.died = False  # a connection of it
         self.once = False  # its view is not to run again
@@ -100,9 +104,7 @@ class Requests:
         self.observers = observers
         app.after_request(_note_streaming)
 
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request; a safe one once more if its connection dies before the first byte."""
         safe = environ["REQUEST_METHOD"] in SAFE_METHODS
         if not safe:

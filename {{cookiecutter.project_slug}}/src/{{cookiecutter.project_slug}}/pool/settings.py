@@ -5,6 +5,7 @@ Imports nothing of the package, so that a server's configuration can read it by 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
@@ -26,6 +27,7 @@ DRIVERS = {
 SHORTEST = 0.001  # seconds: servers and drivers count milliseconds, and take 0 for no limit
 SHORTEST_SECRET = 16
 PLACEHOLDERS = ("change", "replace", "placeholder", "example")
+MOST_DIGITS = 20
 MOST_THREADS = 8  # by default; more fight for Python's lock
 
 
@@ -103,19 +105,20 @@ def database_url(value: Any) -> str:
         drivername = DRIVERS[family]
     except (ArgumentError, ValueError, KeyError, AttributeError):
         raise Refused("a URL of sqlite, postgresql, mysql or mariadb", "(not shown)") from None
-    shown = url.render_as_string(hide_password=True)
+    shown = url.set(query={}).render_as_string(hide_password=True)
     if driver and driver != (drivername.partition("+")[2] or "pysqlite"):
         raise Refused(f"{drivername}://...", shown)
     if family != "sqlite" and not url.database:
         raise Refused(f"{drivername}://user:password@host/DATABASE", shown)
-    if url.password == MASK:
+    if MASK in (url.password, *url.query.values()):
         raise Refused("the URL with its real password, in .env or the environment", shown)
     return url.set(drivername=drivername).render_as_string(hide_password=False)
 
 
 def _plain_number(value: str) -> bool:
     """Tell whether this is a number as people write it: no 1_000, nan or other digits."""
-    return value.isascii() and value.removeprefix("-").replace(".", "", 1).isdigit()
+    digits = value.removeprefix("-").replace(".", "", 1)
+    return value.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS
 
 
 CHECKS: dict[str, Check] = {
@@ -194,6 +197,34 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     found = DEFAULTS | {name: value for name, value in values.items() if value is not None}
     threads = min(MOST_THREADS, max(2, found["SQLALCHEMY_POOL_SIZE"]))
     return {"WEB_THREADS": threads} | found
+
+
+def read(
+    defaults: Mapping[str, Any],
+    environ: Mapping[str, str],
+    overrides: Mapping[str, Any] = {},
+    checks: Mapping[str, Check] = CHECKS,
+) -> dict[str, Any]:
+    """Return all keys: those of the defaults, what the environment says, and the overrides.
+
+    The environment sets a key that has a check or a default by the key's own name, and any
+    other as FLASK_<KEY>; what has no check is read as JSON if it is that.
+    """
+    # FLASK_DEBUG is read by Flask itself
+    prefixed = {name for name in environ if name.startswith("FLASK_")} - {"FLASK_DEBUG"}
+    given = {name.removeprefix("FLASK_"): environ[name] for name in prefixed if environ[name]}
+    own = {*checks, *defaults}
+    given |= from_environment(own, environ)
+    values = {name: text if name in checks else _parsed(text) for name, text in given.items()}
+    variables = {name: variable_of(name, environ) for name in own - overrides.keys()}
+    return checked({**defaults, **values, **overrides}, checks, variables)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def names_of(name: str) -> tuple[str, ...]:

@@ -69,11 +69,12 @@ TYPES = frozenset(
     """.split()
 )
 FIRST = re.compile(r"[\s(]*(\w*)")
-QUERIES = {"SELECT", "VALUES", "WITH", "EXPLAIN"}
+QUERIES = {"SELECT", "VALUES", "WITH", "SAVEPOINT"}
 CHANGES = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE)\b", re.I)
+SET_TRANSACTION = re.compile(r"\s*SET\s+TRANSACTION\b", re.I)
 # these begin no transaction, end one, or can't stand in one
 CONTROLS = {
-    "PRAGMA", "VACUUM", "ATTACH", "DETACH", "BEGIN", "COMMIT", "END", "ROLLBACK", "ANALYZE",
+    "PRAGMA", "EXPLAIN", "VACUUM", "ATTACH", "DETACH", "BEGIN", "COMMIT", "END", "ROLLBACK",
 }  # fmt: skip
 
 # as long as SQLAlchemy keeps a statement, which it does for the newest 500 or so
@@ -145,33 +146,33 @@ def _kind(context: Any, statement: str) -> Kind:
     return kind
 
 
-def _after_begin(
-    session: Session, transaction: SessionTransaction, connection: Connection
-) -> None:
+def _after_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
     attempt = current.get()
     if attempt is not None and attempt.safe:
         root = transaction
         while root.parent is not None:
             root = root.parent
         if root.origin is SessionTransactionOrigin.AUTOBEGIN:
-            attempt.readers.add(connection)
+            attempt.readers[connection] = False
 
 
 def _read_alone(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
     """Run the statement without a transaction, if that is the same; True if it was run."""
-    attempt = current.get()
-    if (
-        attempt is None
-        or not attempt.safe
-        or context.compiled is None
-        or context.root_connection not in attempt.readers
-        or "isolation_level" in context.execution_options
-        or not cursor.connection.may_read_alone(cursor)
-        or _kind(context, statement) is not Kind.READ
-    ):
+    attempt, connection = current.get(), context.root_connection
+    if attempt is None or connection not in attempt.readers:
         return None
-    cursor.connection.read_alone(cursor, statement, parameters)
-    return True
+    if (
+        context.compiled is not None
+        and _kind(context, statement) is Kind.READ
+        and "isolation_level" not in context.execution_options
+        and cursor.connection.may_read_alone(cursor)
+    ):
+        attempt.readers[connection] = True
+        cursor.connection.read_alone(cursor, statement, parameters)
+        return True
+    if attempt.readers[connection] and SET_TRANSACTION.match(statement):
+        cursor.execute("SELECT 1")  # it comes too late, as after any read
+    return None
 
 
 def _begin_on_sqlite(cursor: Any, statement: str, *rest: Any) -> None:
@@ -179,11 +180,10 @@ def _begin_on_sqlite(cursor: Any, statement: str, *rest: Any) -> None:
     connection = cursor.connection
     if connection.in_transaction or connection.isolation_level is None:  # None: autocommit
         return
-    attempt, kind = current.get(), _kind(rest[-1], statement)
+    kind = _kind(rest[-1], statement)
     if kind is Kind.CONTROL:
         return
-    if kind is Kind.CHANGE or (attempt is not None and not attempt.safe):
-        # who reads first and then writes would meet what another wrote in between
+    if kind is Kind.CHANGE or _writes_later(connection):
         begin = "BEGIN IMMEDIATE"
     elif kind is Kind.QUERY:
         begin = "BEGIN"
@@ -191,3 +191,16 @@ def _begin_on_sqlite(cursor: Any, statement: str, *rest: Any) -> None:
         return
     with closing(connection.cursor()) as own:
         own.execute(begin)
+
+
+def _writes_later(connection: Any) -> bool:
+    """Tell whether this is the first connection of a request that may change something.
+
+    Who reads first and locks then would write over what another wrote in between.
+    """
+    attempt = current.get()
+    if attempt is None or attempt.safe:
+        return False
+    if attempt.writer is None:
+        attempt.writer = connection
+    return attempt.writer is connection

@@ -8,37 +8,45 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
 from time import sleep
+from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
-from sqlalchemy import create_engine, event
-from sqlalchemy.engine import Engine, make_url
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-import {{cookiecutter.project_slug}} as service
+from {{cookiecutter.project_slug}} import pool
+from {{cookiecutter.project_slug}}.pool import FairQueuePool
+
+from ..conftest import Make, db
 
 OPERATOR = {"Authorization": "Bearer operator"}
-OPS = Path(__file__).parents[1] / "ops"
+OPS = Path(__file__).parents[3] / "ops"
 CONNECTION = "db_client_connection_"
 NAMES = {
     "count", "max", "idle_max", "pending_requests", "timeouts_total", "leaks_total",
     "replaced_total", "create_time_seconds_bucket", "wait_time_seconds_bucket",
     "use_time_seconds_bucket",
 }  # fmt: skip
+REASONS = {"exhausted", "unavailable", "conflict", "timeout", "read_only", "in_doubt"}
+
+metrics: Any = import_module(f"{pool.__name__}.ops.metrics")
 
 
 @pytest.fixture
-def metered(app: Flask, migrated: str) -> Iterator[Engine]:
+def metered(app: Flask) -> Iterator[Engine]:
     """An engine whose pool has a name, and so metrics, of its own."""
-    options = service.pool.options.engine_options(make_url(migrated), app.config)
-    engine = create_engine(**options)
-    service.pool.care.watch(engine, "metered", app.config)
+    numbers = {"pool_size": 2, "max_overflow": 1, "wait_timeout": 0.05}
+    engine = app.extensions["pool"].another("default", poolclass=FairQueuePool, **numbers)
+    metrics.watch(engine.pool, "metered")
     yield engine
     engine.dispose()
 
@@ -57,33 +65,40 @@ def exported(client: FlaskClient) -> set[str]:
 
 
 def test_the_names_are_opentelemetrys(client: FlaskClient) -> None:
-    client.get("/users")
-
     assert {CONNECTION + name for name in NAMES} <= exported(client)
 
 
 @pytest.mark.parametrize("file", ["alerts.yml", "alerts_test.yml", "dashboard.json"])
 def test_alerts_and_dashboard_ask_for_what_is_exported(client: FlaskClient, file: str) -> None:
-    client.get("/users")
-
     asked = set(re.findall(r"\bdb_client_\w+", (OPS / file).read_text(encoding="utf-8")))
 
     assert len(asked) > 5
     assert asked <= exported(client)
 
 
-@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": ""}])
-def test_metrics_are_for_operators(client: FlaskClient, headers: dict[str, str]) -> None:
-    assert client.get("/metrics", headers=headers).status_code == 404
-    assert client.get("/metrics", headers=OPERATOR).status_code == 200
+def test_every_reason_is_there_before_it_is_counted(client: FlaskClient) -> None:
+    text = client.get("/metrics", headers=OPERATOR).text
+
+    assert set(re.findall(r'request_unavailable_total{reason="(\w+)"}', text)) == REASONS
 
 
-def test_without_a_token_nobody_is_an_operator(migrated: str) -> None:
-    settings = {"TESTING": True, "SQLALCHEMY_DATABASE_URI": migrated, "OPS_TOKEN": ""}
-    client = service.create_app(settings).test_client()
+def test_a_refused_request_is_counted_by_its_reason(make_app: Make) -> None:
+    app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
+    held = [app.extensions["pool"].engines["default"].connect() for _ in range(3)]
 
-    for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": ""}):
-        assert client.get("/metrics", headers=headers).status_code == 404
+    @app.get("/one")
+    def one() -> str:
+        return str(db.session.scalar(text("SELECT 1")))
+
+    def refused() -> float:
+        labels = {"reason": "exhausted"}
+        return REGISTRY.get_sample_value("db_client_request_unavailable_total", labels) or 0.0
+
+    before = refused()
+    assert app.test_client().get("/one").status_code == 503
+    assert refused() == before + 1
+    for connection in held:
+        connection.close()
 
 
 def use(engine: Engine) -> None:
@@ -109,6 +124,9 @@ def forget(engine: Engine) -> None:
 def dispose(engine: Engine) -> None:
     with engine.connect():
         engine.dispose()
+        with engine.connect():
+            assert counts() == (2, 0)
+        assert counts() == (1, 1)
 
 
 def overflow(engine: Engine) -> None:
@@ -157,20 +175,33 @@ def test_times_are_measured_from_50_microseconds_up(metered: Engine) -> None:
     for _ in range(20):
         use(metered)
 
-    bounds = service.pool.metrics.BUCKETS
-    assert bounds[0] == 0.00005
-    assert all(high / low <= 3 for low, high in pairwise(bounds))
+    assert metrics.BUCKETS[0] == 0.00005
+    assert all(high / low <= 3 for low, high in pairwise(metrics.BUCKETS))
     assert value("wait_time_seconds_count") == before[0] + 20
     assert value("use_time_seconds_count") == before[1] + 20
     assert value("wait_time_seconds_bucket", le="0.001") >= 15
     assert value("create_time_seconds_count") >= 1
 
 
-def use_time(pool_name: str) -> float | None:
-    return REGISTRY.get_sample_value(f"{CONNECTION}use_time_seconds_sum", {"pool_name": pool_name})
+def test_threads_leave_the_right_numbers(metered: Engine) -> None:
+    def work() -> None:
+        for _ in range(50):
+            with metered.connect():
+                sleep(0)
+
+    before = value("use_time_seconds_count")
+    threads = [Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert value("use_time_seconds_count") == before + 150
+    assert counts()[0] == 0
+    assert counts()[1] == metered.pool.open_idle()  # type: ignore[attr-defined]
 
 
-class Reentrant(float):
+class Slow(float):
     """A number that does something while it is being added."""
 
     action: Callable[[], object]
@@ -180,40 +211,44 @@ class Reentrant(float):
         return other + float(self)
 
 
-def test_the_garbage_collector_may_return_a_connection_while_one_is_counted() -> None:
-    metrics = service.pool.metrics.PoolMetrics("reentrant")
-    amount = Reentrant(0.5)
-    amount.action = lambda: metrics.returned(1.0)
+def add(amount: float) -> None:
+    metrics.record((metrics.TIMEOUTS.labels("slow").inc, amount))
 
-    thread = Thread(target=metrics.returned, args=(amount,), daemon=True)
+
+def added() -> float:
+    return REGISTRY.get_sample_value(f"{CONNECTION}timeouts_total", {"pool_name": "slow"}) or 0.0
+
+
+def test_the_garbage_collector_may_return_a_connection_while_one_is_counted() -> None:
+    before, amount = added(), Slow(0.5)
+    amount.action = lambda: add(1.0)
+
+    thread = Thread(target=add, args=(amount,), daemon=True)
     thread.start()
     thread.join(5)
 
     assert not thread.is_alive()
-    assert use_time("reentrant") == 1.5
-
-
-def linger(reached: Event) -> None:
-    reached.set()
-    sleep(0.05)
+    assert added() == before + 1.5
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python's, of forks beside threads
 def test_a_child_can_count_even_if_its_parent_was_counting() -> None:
-    metrics = service.pool.metrics.PoolMetrics("forks")
-    counting = Event()
-    amount = Reentrant(0.5)
-    amount.action = lambda: linger(counting)
-    thread = Thread(target=metrics.returned, args=(amount,))
+    def linger() -> None:
+        counting.set()
+        sleep(0.05)
+
+    before, counting, amount = added(), Event(), Slow(0.5)
+    amount.action = linger
+    thread = Thread(target=add, args=(amount,))
     thread.start()
     counting.wait()
 
     child = os.fork()
     if child == 0:
         signal.alarm(5)
-        metrics.returned(1.0)
-        os._exit(use_time("forks") != 1.5)
+        add(1.0)
+        os._exit(added() != before + 1.5)
     thread.join()
 
     assert os.waitpid(child, 0)[1] == 0

@@ -1,10 +1,11 @@
-"""The page that shows the pool, and its data."""
+"""The page that shows the pool, its data, and who may see them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from base64 import b64encode
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -12,19 +13,16 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy.engine import Engine
+from sqlalchemy import text
+from sqlalchemy.engine import Engine, make_url
 
-import {{cookiecutter.project_slug}} as service
+from {{cookiecutter.project_slug}} import pool
+
+from ..conftest import Make, db
 
 OPERATOR = {"Authorization": "Bearer operator"}
-PACKAGE = Path(service.__file__).parent
-
-
-@pytest.fixture
-def engine(app: Flask) -> Iterator[Engine]:
-    engine: Engine = app.extensions["pool"].engines["default"]
-    yield engine
-    engine.dispose()
+OPS = Path(pool.__file__).parent / "ops"
+PAGES = ["/metrics", "/pool", "/pool.json"]
 
 
 def read(client: FlaskClient) -> dict[str, Any]:
@@ -35,29 +33,74 @@ def read(client: FlaskClient) -> dict[str, Any]:
     return data
 
 
-@pytest.mark.parametrize("path", ["/pool", "/pool.json"])
-def test_the_pool_is_shown_to_operators_only(client: FlaskClient, path: str) -> None:
-    assert client.get(path).status_code == 404
-    assert client.get(path, headers=OPERATOR).status_code == 200
+def basic(password: str) -> str:
+    return "Basic " + b64encode(f"anybody:{password}".encode()).decode()
 
 
-def test_the_page_is_open_in_debug_mode(app: Flask) -> None:
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize(
+    "authorization", ["Bearer operator", "bearer operator", "BEARER  operator ", basic("operator")]
+)
+def test_operators_get_in(client: FlaskClient, path: str, authorization: str) -> None:
+    answer = client.get(path, headers={"Authorization": authorization})
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "operator", "Bearer", "Bearer wrong", "Bearer operator2", "Token operator", "Basic x",
+     basic("wrong"), basic(""), "Digest operator"],
+)  # fmt: skip
+def test_others_find_nothing_or_are_asked(
+    client: FlaskClient, path: str, authorization: str
+) -> None:
+    answer = client.get(path, headers={"Authorization": authorization})
+
+    assert answer.status_code == (401 if path == "/pool" else 404)
+    assert ("WWW-Authenticate" in answer.headers) == (path == "/pool")
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("authorization", ["", "Bearer ", "Bearer None", basic("")])
+def test_without_a_token_nobody_is_an_operator(
+    make_app: Make, path: str, authorization: str
+) -> None:
+    client = make_app(OPS_TOKEN=None).test_client()
+
+    assert client.get(path, headers={"Authorization": authorization}).status_code == 404
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
+def test_a_token_may_have_any_characters(make_app: Make, scheme: str) -> None:
+    client = make_app(OPS_TOKEN="schlüssel €=").test_client()
+    bearer = "Bearer " + "schlüssel €=".encode().decode("latin-1")
+
+    header = bearer if scheme == "Bearer" else basic("schlüssel €=")
+
+    assert client.get("/pool", headers={"Authorization": header}).status_code == 200
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_everything_is_open_in_debug_mode(app: Flask, path: str) -> None:
     app.debug = True
 
-    assert app.test_client().get("/pool").status_code == 200
+    assert app.test_client().get(path).status_code == 200
 
 
-def test_everything_on_the_page_comes_from_this_service(client: FlaskClient) -> None:
-    page = client.get("/pool", headers=OPERATOR).text
+def test_everything_on_the_page_comes_from_this_extension(client: FlaskClient) -> None:
+    page = client.get("/pool", headers=OPERATOR)
 
-    found = re.findall(r'(?:src|href)="([^"]+)"', page)
+    found = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert len(found) > 3
     for path in found:
-        assert path.startswith("/")
+        assert path.startswith("/pool")
         with client.get(path, headers=OPERATOR) as response:
             assert response.status_code == 200
-    assert not re.search(r"<style|<script>|style=|\son\w+=", page)
-    assert "//" not in (PACKAGE / "static" / "pool.css").read_text(encoding="utf-8")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert not re.search(r"<style|<script>|style=|\son\w+=", page.text)
+    assert "//" not in (OPS / "static" / "pool.css").read_text(encoding="utf-8")
 
 
 def test_the_page_can_be_read_without_seeing_it(client: FlaskClient) -> None:
@@ -71,27 +114,36 @@ def test_the_page_can_be_read_without_seeing_it(client: FlaskClient) -> None:
 
 def test_every_place_on_the_page_is_filled_by_the_script(client: FlaskClient) -> None:
     page = client.get("/pool", headers=OPERATOR).text
-    script = (PACKAGE / "static" / "pool.js").read_text(encoding="utf-8")
+    script = (OPS / "static" / "pool.js").read_text(encoding="utf-8")
 
     places = re.findall(r'data-(?:field|bar|chart|rows)="(\w+)"', page)
     assert len(places) > 15
     assert [place for place in places if not re.search(rf"\b{place}\b", script)] == []
 
 
-def test_the_data_says_what_the_pool_does_now(client: FlaskClient, engine: Engine) -> None:
+def test_the_data_says_what_the_pool_does_now(app: Flask, make_app: Make) -> None:
+    app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.05)
+    engine = app.extensions["pool"].engines["default"]
+
+    @app.get("/one")
+    def one() -> str:
+        return str(db.session.scalar(text("SELECT 1")))
+
+    client = app.test_client()
     read(client)  # asks the server for its limits, on a connection of the pool
-    engine.dispose()
     before = read(client)
     with ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(engine.connect())
-        client.get("/users")  # waits in vain
+        waited = client.get("/one")
         now = read(client)
     after = read(client)
 
+    assert waited.status_code == 503
     assert now["checkedout"] - before["checkedout"] == 3
     assert (now["size"], now["max_overflow"], now["timeout"]) == (2, 1, 0.05)
     assert now["timeouts"] - before["timeouts"] == 1
+    assert (now["waiting"], now["overflow"], now["capacity"]) == (0, 1, 3)
     assert after["checkedout"] == before["checkedout"]
     assert now["checkouts"] - before["checkouts"] == 3
     assert now["workers"][0].items() <= {**now, "pid": now["workers"][0]["pid"]}.items()
@@ -129,22 +181,45 @@ def test_the_limit_is_not_asked_for_while_requests_need_every_connection(
             stack.enter_context(engine.connect())
 
         first = read(client)
-        sleep(0.1)  # pool_timeout and more
+        sleep(0.05)
         second = read(client)
 
     assert first["budget"] is None
-    assert second["timeouts"] == first["timeouts"]
+    assert (second["timeouts"], second["waiting"]) == (first["timeouts"], 0)
+
+
+def test_a_pool_without_a_limit_has_a_page_too(make_app: Make) -> None:
+    client = make_app(SQLALCHEMY_ENGINE_OPTIONS={"max_overflow": -1}).test_client()
+
+    data = read(client)
+
+    assert (data["capacity"], data["max_overflow"], data["budget"]) == (None, None, None)
 
 
 @pytest.mark.parametrize("database", ["sqlite://", "postgresql://app:secret@127.0.0.1:1/shop"])
-def test_the_page_needs_no_database_and_shows_no_secret(database: str) -> None:
-    app = service.create_app(
-        {"TESTING": True, "SQLALCHEMY_DATABASE_URI": database, "OPS_TOKEN": "operator"}
-    )
-    client = app.test_client()
+def test_the_page_needs_no_database_and_shows_no_secret(make_app: Make, database: str) -> None:
+    client = make_app(SQLALCHEMY_DATABASE_URI=database).test_client()
 
-    text = client.get("/pool.json", headers=OPERATOR).text + client.get("/pool").text
+    text = client.get("/pool.json", headers=OPERATOR).text
 
     assert "secret" not in text
     assert "app" not in read(client)["database"]
-    app.extensions["pool"].engines["default"].dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("sqlite:////srv/app.db", "sqlite:////srv/app.db"),
+        ("sqlite://", "sqlite://"),
+        ("postgresql://u:p@db/shop", "postgresql://db/shop"),
+        ("postgresql://u:p@[::1]:5433/shop", "postgresql://[::1]:5433/shop"),
+        ("postgresql://u:p@/shop?host=a:5432&host=b:5433", "postgresql://a:5432,b:5433/shop"),
+        ("postgresql://u:p@/shop?host=a,b&port=1,2", "postgresql://a:1,b:2/shop"),
+        ("postgresql://u:p@/shop?host=/run/pg", "postgresql:///run/pg/shop"),
+        ("mysql+pymysql://u:p@db:3306/shop?ssl_ca=x", "mysql://db:3306/shop"),
+    ],
+)
+def test_a_database_is_named_by_its_hosts(url: str, place: str) -> None:
+    hosts = import_module(f"{pool.__name__}.ops.hosts")
+
+    assert hosts.place(make_url(url)) == place

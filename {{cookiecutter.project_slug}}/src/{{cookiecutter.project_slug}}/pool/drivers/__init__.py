@@ -12,12 +12,11 @@ import socket
 from typing import Any, Protocol
 
 from sqlalchemy.engine import Dialect
-from sqlalchemy.engine.interfaces import DBAPIConnection
 
 HUNG_UP = "the server closed the connection before COMMIT was sent"
 
 
-class Connection(DBAPIConnection, Protocol):
+class Connection(Protocol):
     """What the connection classes of this folder have in common."""
 
     def may_read_alone(self, cursor: Any) -> bool:
@@ -33,7 +32,7 @@ class Connection(DBAPIConnection, Protocol):
         """Let go, in a child process, of what is its parent's connection."""
 
 
-def connect(dialect: Dialect, cargs: Any, cparams: Any, deadline: float) -> DBAPIConnection:
+def connect(dialect: Dialect, cargs: Any, cparams: Any, deadline: float) -> Any:
     """Connect with the class for this dialect's driver; no wait outlasts `deadline` seconds."""
     # each driver may be missing
     if dialect.driver == "psycopg":
@@ -43,7 +42,7 @@ def connect(dialect: Dialect, cargs: Any, cparams: Any, deadline: float) -> DBAP
     if dialect.driver == "pymysql":
         from .pymysql import Connection as PyMySQL
 
-        return PyMySQL(*cargs, **cparams)  # type: ignore[no-any-return]
+        return PyMySQL(*cargs, **cparams)
     return dialect.connect(*cargs, **cparams)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pymysql
 from pymysql.constants import CR
-from pymysql.constants.SERVER_STATUS import SERVER_STATUS_AUTOCOMMIT, SERVER_STATUS_IN_TRANS
+from pymysql.constants.SERVER_STATUS import SERVER_STATUS_IN_TRANS
 
 from ..requests import note_transaction
 from . import HUNG_UP, cut

@@ -15,10 +15,10 @@ from . import commands, metrics, page, timing
 def init_app(app: Flask) -> None:
     """Watch the application's pools, and add its routes and commands for operators."""
     pools = app.extensions["pool"]
-    pools.observers.append(metrics.RequestMetrics())
+    metrics.watch_requests(pools.observers)
     for name, engine in pools.engines.items():
         if isinstance(engine.pool, FairQueuePool):
-            engine.pool.observers.append(metrics.PoolMetrics(name))
+            metrics.watch(engine.pool, name)
     timing.init_app(app, pools.engines.values())
     app.register_blueprint(page.bp)
     commands.init_app(app)

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isinf
+from threading import Thread
+from time import monotonic
 from typing import Any
 
-from flask import Flask
-from sqlalchemy import text
-from sqlalchemy.engine import Connection
+from flask import Flask, current_app
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-POSTGRESQL = text(
-    "SELECT name, setting::bigint FROM pg_catalog.pg_settings WHERE name IN ('max_connections',"
-    " 'superuser_reserved_connections', 'reserved_connections', 'idle_session_timeout')"
-)
-GRANTED = text(
-    "SELECT rolconnlimit, datconnlimit FROM pg_catalog.pg_roles, pg_catalog.pg_database"
-    " WHERE rolname = current_user AND datname = current_database()"
-)
-MYSQL = text("SELECT @@max_connections, @@max_user_connections, @@wait_timeout")
+from ..queue_pool import FairQueuePool
+from .hosts import on_same_server
+from .limits import Limits, limits
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What a server grants this service; None is no limit, times are seconds."""
-
-    server: str
-    max_connections: int | None = None
-    reserved: int = 0
-    role_limit: int | None = None
-    database_limit: int | None = None
-    idle_timeout: float | None = None
-
-    @property
-    def available(self) -> int | None:
-        """The most connections that all of this service can have."""
-        free = None if self.max_connections is None else self.max_connections - self.reserved
-        granted = (free, self.role_limit, self.database_limit)
-        return min((limit for limit in granted if limit is not None), default=None)
+PATIENCE = 0.5  # seconds that a page waits for the server's limits; the next one will have them
+VALID = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -75,19 +56,9 @@ class Budget:
             f"{self.pools} pools" if self.pools > 1 else "",
             str(self.capacity),
         ]
-        sum_ = f"{self.needed} connections ({' x '.join(filter(None, factors))})"
-        return sum_ if self.limit is None else f"{sum_} of {self.limit} that the server grants"
-
-
-def limits(connection: Connection) -> Limits:
-    """Ask the server for its limits."""
-    version = ".".join(map(str, (connection.dialect.server_version_info or ())[:2]))
-    server = f"{connection.dialect.name} {version}"
-    if connection.dialect.name == "postgresql":
-        return _postgresql(connection, server)
-    if connection.dialect.name in ("mysql", "mariadb"):
-        return _mysql(connection, server)
-    return Limits(server)
+        product = " x ".join(filter(None, factors))
+        needed = f"{self.needed} connection{'s' * (self.needed != 1)} ({product})"
+        return needed if self.limit is None else f"{needed} of {self.limit} that the server grants"
 
 
 def budget(
@@ -108,8 +79,9 @@ def budget(
 
 def report(app: Flask) -> Iterator[tuple[int, str]]:
     """Yield what an operator should know at start: logging levels and lines."""
-    for name, engine in app.extensions["pool"].engines.items():
-        if engine.url.get_backend_name() == "sqlite":
+    pools = app.extensions["pool"]
+    for name, engine in pools.engines.items():
+        if engine.dialect.name == "sqlite":
             continue
         try:
             with engine.connect() as connection:
@@ -127,20 +99,54 @@ def report(app: Flask) -> Iterator[tuple[int, str]]:
             yield logging.INFO, f"pool {name}: {idle}, SQLALCHEMY_POOL_RECYCLE is {recycle}"
 
 
-def _postgresql(connection: Connection, server: str) -> Limits:
-    found: dict[str, int] = {row.name: row.setting for row in connection.execute(POSTGRESQL)}
-    role, database = connection.execute(GRANTED).one()
-    return Limits(
-        server,
-        max_connections=found["max_connections"],
-        reserved=found["superuser_reserved_connections"] + found.get("reserved_connections", 0),
-        role_limit=None if role < 0 else role,
-        database_limit=None if database < 0 else database,
-        # milliseconds; PostgreSQL 13 has none
-        idle_timeout=found.get("idle_session_timeout", 0) / 1000 or None,
-    )
+# for the page: asked now and then, off the path of any request
 
 
-def _mysql(connection: Connection, server: str) -> Limits:
-    most, user, idle = connection.execute(MYSQL).one()
-    return Limits(server, max_connections=most, role_limit=user or None, idle_timeout=float(idle))
+class Question(Thread):
+    """One connection's look at the server's limits."""
+
+    def __init__(self, engine: Engine, known: Limits | None) -> None:
+        super().__init__(daemon=True)
+        self.engine = engine
+        self.limits = known
+        self.asked = monotonic()
+
+    def run(self) -> None:
+        """Ask, or leave what was known as it is."""
+        with contextlib.suppress(SQLAlchemyError), self.engine.connect() as connection:
+            self.limits = limits(connection)
+
+
+def granted(name: str) -> dict[str, Any] | None:
+    """Return this service's budget against the server's limit; None while that is unknown."""
+    engines: dict[str, Engine] = current_app.extensions["pool"].engines
+    engine, found = engines[name], _ask(engines[name])
+    pool = engine.pool
+    if found is None or not isinstance(pool, FairQueuePool) or isinf(pool.capacity):
+        return None
+    own = {
+        "SQLALCHEMY_POOL_SIZE": pool.size(),
+        "SQLALCHEMY_MAX_OVERFLOW": int(pool.capacity) - pool.size(),
+    }
+    plan = budget(current_app.config | own, found, pools=on_same_server(engine, engines.values()))
+    return {
+        "server": found.server,
+        "workers": plan.workers,
+        "threads": plan.threads,
+        "needed": plan.needed,
+        "limit": plan.limit,
+        "fits": plan.fits,
+        "text": str(plan),
+    }
+
+
+def _ask(engine: Engine) -> Limits | None:
+    questions: dict[Engine, Question] = current_app.extensions.setdefault("pool_limits", {})
+    last, pool = questions.get(engine), engine.pool
+    if last is None or (not last.is_alive() and monotonic() - last.asked > VALID):
+        if isinstance(pool, FairQueuePool) and pool.checkedout() >= pool.capacity:
+            return last.limits if last else None  # requests need the connections more
+        last = questions[engine] = Question(engine, last.limits if last else None)
+        last.start()
+    last.join(PATIENCE)
+    return last.limits

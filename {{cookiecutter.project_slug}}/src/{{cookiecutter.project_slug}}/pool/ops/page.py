@@ -1,30 +1,40 @@
-"""The pool, live: a page for people and its data."""
+"""What operators read: metrics for Prometheus; a page that shows the pool, live, and its data."""
 
 from __future__ import annotations
 
-import os
-from time import time
-from typing import Any
+import hmac
 
-from flask import Blueprint, Response, current_app, jsonify, render_template
-from sqlalchemy.engine import URL
+from flask import (
+    Blueprint, Response, abort, current_app, jsonify, make_response, render_template, request,
+)  # fmt: skip
+from prometheus_client import CONTENT_TYPE_LATEST
+from werkzeug.datastructures import WWWAuthenticate
 
-from . import notes, scrape
-from .granted import granted
-from .metered import MeteredPool
-from .metrics import BUCKETS, REPLACED_REASONS, UNAVAILABLE_REASONS
-from .scrape import Samples, require_operator
+from .samples import exposition
+from .snapshot import snapshot
 
-TIMES = ("wait_time", "use_time", "create_time")
+POLICY = "default-src 'self'; frame-ancestors 'none'"
 
-bp = Blueprint("page", __name__)
+bp = Blueprint(
+    "pool", __name__, template_folder="templates", static_folder="static",
+    static_url_path="/pool/static",
+)  # fmt: skip
+
+
+@bp.get("/metrics")
+def metrics() -> Response:
+    """The metrics of all workers."""
+    require_operator()
+    return Response(exposition(), content_type=CONTENT_TYPE_LATEST)
 
 
 @bp.get("/pool")
-def show() -> str:
+def page() -> Response:
     """The page; its script asks for the data."""
-    require_operator()
-    return render_template("pool.html")
+    require_operator(ask=True)
+    response = make_response(render_template("pool.html"))
+    response.headers["Content-Security-Policy"] = POLICY
+    return response
 
 
 @bp.get("/pool.json")
@@ -36,102 +46,26 @@ def data() -> Response:
     return response
 
 
-def snapshot() -> dict[str, Any]:
-    """Return the pools of all workers, as far as this process can see them."""
-    pools = {
-        name: pool
-        for name, engine in current_app.extensions["pool"].engines.items()
-        if isinstance(pool := engine.pool, MeteredPool)
-    }
-    for pool in pools.values():
-        pool.metrics.limits(pool.size(), pool.gate.capacity)
-    processes = scrape.by_process()
-    everything = Samples()
-    for samples in processes.values():
-        for key, value in samples.items():
-            everything[key] += value
-    return {
-        "time": time(),
-        "pid": os.getpid(),
-        "all_workers": notes.folder() is not None,
-        "bounds": BUCKETS,
-        "pools": [describe(name, pool, processes, everything) for name, pool in pools.items()],
-        "retries": int(everything.value("db_client_request_retries_total")),
-        "unavailable": {
-            reason: int(everything.value("db_client_request_unavailable_total", reason=reason))
-            for reason in UNAVAILABLE_REASONS
-        },
-    }
+# who may look
 
 
-def describe(
-    name: str, pool: MeteredPool, processes: dict[int, Samples], everything: Samples
-) -> dict[str, Any]:
-    """Return one pool: its settings, what it did, and what each worker's part does now."""
-    engine = current_app.extensions["pool"].engines[name]
-    workers = [
-        {"pid": pid} | now
-        for pid, samples in sorted(processes.items())
-        if (now := counts(samples, name))["capacity"]  # else it is no worker, or has ended
-    ]
-    momentary = ("checkedout", "checkedin", "overflow", "waiting", "capacity")
-    return {
-        "name": name,
-        "database": place(engine.url),
-        "size": pool.size(),
-        "max_overflow": pool.gate.capacity - pool.size(),
-        "timeout": pool.gate.timeout,
-        "recycle": pool.recycle,
-        **counts(everything, name),
-        # what a worker has beyond its size another one's free places do not make good
-        **{key: sum(worker[key] for worker in workers) for key in momentary},
-        "replaced": {
-            reason: int(
-                everything.value(
-                    "db_client_connection_replaced_total", pool_name=name, reason=reason
-                )
-            )
-            for reason in REPLACED_REASONS
-        },
-        "last_leak": notes.last_leak(name),
-        **{times: histogram(everything, name, times) for times in TIMES},
-        "budget": granted(engine),
-        "workers": workers,
-    }
+def require_operator(*, ask: bool = False) -> None:
+    """Hide a page from others (404), or `ask` a browser for the token as a password (401)."""
+    token = str(current_app.config.get("OPS_TOKEN") or "").encode()
+    if current_app.debug or (token and hmac.compare_digest(_given(), token)):
+        return
+    if ask and token:
+        challenge = WWWAuthenticate("basic", {"realm": "operators", "charset": "UTF-8"})
+        abort(401, "The user is anybody, the password is OPS_TOKEN.", www_authenticate=challenge)
+    abort(404)
 
 
-def counts(samples: Samples, name: str) -> dict[str, int]:
-    """Return a pool's numbers in one process, or in all."""
-
-    def value(metric: str, **labels: str) -> int:
-        return int(samples.value(f"db_client_connection_{metric}", pool_name=name, **labels))
-
-    # one of the two is counted a moment before the other
-    used, idle = (max(0, value("count", state=state)) for state in ("used", "idle"))
-    return {
-        "checkedout": used,
-        "checkedin": idle,
-        "overflow": max(0, used + idle - value("idle_max")),
-        "waiting": value("pending_requests"),
-        "capacity": value("max"),
-        "checkouts": value("wait_time_seconds_count"),
-        "timeouts": value("timeouts_total"),
-        "leaks": value("leaks_total"),
-    }
-
-
-def histogram(samples: Samples, name: str, times: str) -> dict[str, Any]:
-    """Return the sum of all times (seconds), and how many were within each of BUCKETS; then all."""
-    metric = f"db_client_connection_{times}_seconds"
-    within = [*map(str, map(float, BUCKETS)), "+Inf"]
-    return {
-        "sum": samples.value(f"{metric}_sum", pool_name=name),
-        "counts": [int(samples.value(f"{metric}_bucket", pool_name=name, le=le)) for le in within],
-    }
-
-
-def place(url: URL) -> str:
-    """Return where the database is, without user, password and options."""
-    return URL.create(
-        url.get_backend_name(), host=url.host, port=url.port, database=url.database
-    ).render_as_string()
+def _given() -> bytes:
+    """Return the token of the request, in the bytes that were sent."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip().encode("latin-1", "replace")
+    basic = request.authorization
+    if basic is not None and basic.type == "basic":
+        return str(basic.password).encode()
+    return b""

@@ -9,10 +9,9 @@ from typing import Any
 from flask import Flask, Response, has_request_context, request
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
 
-from .metered import MeteredPool
+from ..observer import Observer
+from ..queue_pool import FairQueuePool
 
 SPENT = "pool.spent.{}"
 BEGAN = "timing_began"
@@ -23,43 +22,27 @@ def init_app(app: Flask, engines: Iterable[Engine]) -> None:
     if not app.config["SERVER_TIMING"]:
         return
     for engine in engines:
-        watch(engine)
-    app.after_request(tell)
+        if isinstance(engine.pool, FairQueuePool):
+            engine.pool.observers.append(_Waits())
+        event.listen(engine, "before_cursor_execute", _begin)
+        event.listen(engine, "after_cursor_execute", lambda connection, *_: _stop(connection.info))
+        event.listen(engine, "handle_error", _failed)
+        # a commit has an event before it only; giving the connection back comes right after
+        event.listen(engine, "commit", _begin)
+        event.listen(engine, "checkin", lambda connection, record: _stop(record.info))
+    app.after_request(_tell)
 
 
-def watch(engine: Engine) -> None:
-    """Listen to what takes time; after the listeners that send statements of their own."""
-    if isinstance(engine.pool, MeteredPool):
-        engine.pool.metrics.waited = lambda seconds: spend("pool", seconds)
-    event.listen(engine, "before_cursor_execute", _begin)
-    event.listen(engine, "after_cursor_execute", _end)
-    event.listen(engine, "handle_error", _failed)
-    # a commit has an event before it only; giving the connection back comes right after
-    event.listen(engine, "commit", _begin)
-    event.listen(engine, "checkin", _returned)
+class _Waits(Observer):
+    def checked_out(self, pool: FairQueuePool, waited: float) -> None:
+        _spend("pool", waited)
 
-
-def spend(what: str, seconds: float) -> None:
-    """Add to what the current request spent on pool or db."""
-    if has_request_context():
-        key = SPENT.format(what)
-        request.environ[key] = request.environ.get(key, 0.0) + seconds
-
-
-def tell(response: Response) -> Response:
-    """Say in a header what the browser's network panel shows, in milliseconds."""
-    spent = ((what, request.environ.get(SPENT.format(what), 0.0)) for what in ("pool", "db"))
-    timings = ", ".join(f"{what};dur={seconds * 1000:.2f}" for what, seconds in spent)
-    response.headers.add("Server-Timing", timings)
-    return response
+    def timed_out(self, pool: FairQueuePool, waited: float) -> None:
+        _spend("pool", waited)
 
 
 def _begin(connection: Connection, *_: Any) -> None:
     connection.info[BEGAN] = perf_counter()
-
-
-def _end(connection: Connection, *_: Any) -> None:
-    _stop(connection.info)
 
 
 def _failed(context: ExceptionContext) -> None:
@@ -67,11 +50,21 @@ def _failed(context: ExceptionContext) -> None:
         _stop(context.connection.info)
 
 
-def _returned(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-    _stop(record.info)
-
-
 def _stop(info: Any) -> None:
     began = info.pop(BEGAN, None)
     if began is not None:
-        spend("db", perf_counter() - began)
+        _spend("db", perf_counter() - began)
+
+
+def _spend(what: str, seconds: float) -> None:
+    if has_request_context():
+        key = SPENT.format(what)
+        request.environ[key] = request.environ.get(key, 0.0) + seconds
+
+
+def _tell(response: Response) -> Response:
+    """Say in a header what the browser's network panel shows, in milliseconds."""
+    spent = ((what, request.environ.get(SPENT.format(what), 0.0)) for what in ("pool", "db"))
+    timings = ", ".join(f"{what};dur={seconds * 1000:.2f}" for what, seconds in spent)
+    response.headers.add("Server-Timing", timings)
+    return response

@@ -1,10 +1,10 @@
-"""Commands for operators: `flask pool trace`, `status`, `check`, `plan` and `bench`.
-
-The service does without this folder: remove it and the line of `create_app` that names it.
-"""
+"""Commands for operators: `flask pool trace`, `status`, `check`, `plan` and `bench`."""
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -16,35 +16,51 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 NAMES = ("trace", "status", "check", "plan", "bench")
 
 
+def init_app(app: Flask) -> None:
+    """Add `flask pool ...`."""
+    app.cli.add_command(_Group("pool", help="Look at the connection pool and size it."))
+
+
 class Command(click.Command):
-    """A command whose failure is one line."""
+    """A command whose failure is one line, and which ends quietly when it is interrupted."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what can't be meant, without a text on usage."""
+        with _one_line():
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it; say what the database or the network said, without a stack."""
-        try:
+        """Run it."""
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's, for what it runs aside
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        with _one_line():
             return super().invoke(ctx)
-        except SQLAlchemyError as error:
-            raise click.ClickException(first_line(error)) from error
 
 
-class Group(AppGroup):
-    """Imports a command when it is asked for, so that serving does without."""
+class _Group(AppGroup):
+    # imports a command when it is asked for, so that serving does without
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands."""
         return list(NAMES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
         if cmd_name not in NAMES:
             return None
         command: click.Command = import_module(f".{cmd_name}", __name__).command
         return command
 
 
-def init_app(app: Flask) -> None:
-    """Add `flask pool ...`."""
-    app.cli.add_command(Group("pool", help="Look at the connection pool and size it."))
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise click.ClickException(first_line(error)) from error
+    except click.UsageError as error:
+        error.ctx = None
+        raise
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(128 + signal.SIGINT) from None
 
 
 def first_line(error: SQLAlchemyError) -> str:

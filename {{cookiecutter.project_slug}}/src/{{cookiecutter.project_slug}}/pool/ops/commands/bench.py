@@ -12,19 +12,19 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy.engine import URL, Engine
 
-from ..options import is_memory
-from ..page import place
+from ...options import is_memory
+from ..hosts import place
 from . import Command, report
 from .latency import far_away
 from .measure import check, rounds, variants
 
-FAR = click.FloatRange(0, 10_000)
+FAR = report.Number(0, 10_000)
 PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 COLUMNS = ("Pool", "Requests/s", "Range", "Ratio", "Median ms", "95 % ms", "Opened", "Failed")
 
 
 @click.command("bench", cls=Command)
-@report.option("--seconds", type=click.FloatRange(0.5, 3600), default=12.0, help="For all of it.")
+@report.option("--seconds", type=report.Number(0.5, 3600), default=12.0, help="For all of it.")
 @report.option("--rounds", "number", type=click.IntRange(1, 100), default=5, help="Repetitions.")
 @report.option("--threads", type=click.IntRange(1, 1000), help="[default: WEB_THREADS]")
 @report.option("--path", default="/users", help="What is requested.")
@@ -33,14 +33,9 @@ COLUMNS = ("Pool", "Requests/s", "Range", "Ratio", "Median ms", "95 % ms", "Open
 @report.format_option("table", "json")
 @with_appcontext
 def command(
-    seconds: float,
-    number: int,
-    threads: int | None,
-    path: str,
-    far: float | None,
-    plot: Path | None,
-    form: str,
-) -> None:
+    seconds: float, number: int, threads: int | None, path: str, far: float | None,
+    plot: Path | None, form: str,
+) -> None:  # fmt: skip
     """Compare this service unpooled and with three kinds of pool.
 
     Threads of this process call the service (WSGI); there is no HTTP server and no network
@@ -54,7 +49,7 @@ def command(
         raise click.ClickException("in-memory SQLite is its one connection: nothing to compare")
     if plot:
         check_plot(plot)
-    with engine.connect():  # or say why not
+    with current_app.extensions["pool"].unpooled("default").connect():  # or say why not
         pass
     threads = threads or current_app.config["WEB_THREADS"]
     with reached(engine.url, far) as url:
@@ -66,7 +61,7 @@ def command(
     else:
         click.echo(f"{title}, no HTTP server; {place(engine.url)}")
         click.echo(f"{number} rounds in turns after a warm-up; medians, ratio to unpooled\n")
-        report.show(COLUMNS, [row(result) for result in results])
+        report.show(report.table(COLUMNS, [row(result) for result in results]))
     if plot:
         draw(plot, results, title)
 
@@ -78,7 +73,7 @@ def run(url: URL, path: str, threads: int, number: int, seconds: float) -> list[
 
     found = variants(url)
     for variant in found:
-        check(variant.app, path)
+        check(variant, path)
     console = Console(stderr=True)
     slices = len(found) * (number + 1)
     try:
@@ -88,7 +83,8 @@ def run(url: URL, path: str, threads: int, number: int, seconds: float) -> list[
                 progress.update(task, description=name, advance=1)
     finally:
         for variant in found:
-            variant.engine.dispose()
+            for engine in variant.engines.values():
+                engine.dispose()
     return [variant.result(found[0]) for variant in found]
 
 
@@ -109,7 +105,6 @@ def reached(url: URL, milliseconds: float | None) -> Iterator[URL]:
 
 
 def row(result: dict[str, Any]) -> tuple[object, ...]:
-    """Return a line of the table."""
     return (
         result["variant"], f"{result['requests_per_second']:,.0f}",
         f"{result['lowest']:,.0f} to {result['highest']:,.0f}", f"{result['ratio']:.2f}",
@@ -122,8 +117,13 @@ def check_plot(file: Path) -> None:
     """Refuse a picture that can't be drawn before anything is measured."""
     if file.suffix not in (".svg", ".png"):
         raise click.UsageError("--plot: FILE.svg or FILE.png")
-    if not file.absolute().parent.is_dir():
-        raise click.UsageError(f"--plot: {file.parent} is no folder")
+    there = file.exists()
+    try:
+        file.open("ab").close()
+        if not there:
+            file.unlink()
+    except OSError as error:
+        raise click.UsageError(f"--plot: {file}: {error.strerror}") from error
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -148,4 +148,7 @@ def draw(file: Path, results: list[dict[str, Any]], title: str) -> None:
     axes.set_xlabel("requests a second: median, and the range of the rounds")
     axes.set_title(title, loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file)
+    try:
+        figure.savefig(file)
+    except OSError as error:
+        raise click.ClickException(f"--plot: {file}: {error.strerror}") from error

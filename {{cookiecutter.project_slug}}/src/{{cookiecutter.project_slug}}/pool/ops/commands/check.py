@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import click
@@ -10,9 +10,9 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy.engine import Engine
 
+from ...options import is_memory
 from ..budget import budget
-from ..options import is_memory
-from ..page import place
+from ..hosts import on_same_server, place
 from . import Command, report
 from .findings import CHECKS, ERROR, SEVERITIES, Finding, Subject
 from .session import ask_console, look
@@ -36,9 +36,7 @@ def command(context: click.Context, instances: int, form: str) -> None:
     Example: flask pool check --instances 3 --format json
     """
     engines: dict[str, Engine] = current_app.extensions["pool"].engines
-    subjects = {
-        name: examine(engine, engines.values(), instances) for name, engine in engines.items()
-    }
+    subjects = {name: examine(name, engines, instances) for name in engines}
     found = [
         (name, finding)
         for name, subject in subjects.items()
@@ -54,21 +52,16 @@ def command(context: click.Context, instances: int, form: str) -> None:
     context.exit(failed)
 
 
-def examine(engine: Engine, engines: Collection[Engine], instances: int) -> Subject:
+def examine(name: str, engines: Mapping[str, Engine], instances: int) -> Subject:
     """Look at one database."""
-    settings = current_app.config
-    session = look(engine, settings)
-    pools = sum(server(engine) == server(other) for other in engines)
+    settings, engine = current_app.config, engines[name]
+    session = look(name, current_app.extensions["pool"])
     one = {"SQLALCHEMY_POOL_SIZE": 1, "SQLALCHEMY_MAX_OVERFLOW": 0} if is_memory(engine.url) else {}
+    pools = on_same_server(engine, engines.values())
     plan = budget({**settings, **one}, session.limits, instances, pools)
     timeout = settings["SQLALCHEMY_CONNECT_TIMEOUT"]
     pooler = ask_console(engine, timeout) if session.pooler else None
     return Subject(engine.url, settings, plan, session, pooler)
-
-
-def server(engine: Engine) -> tuple[str, str | None, int | None]:
-    """Return what engines of the same server have in common."""
-    return engine.url.get_backend_name(), engine.url.host, engine.url.port
 
 
 def as_data(subjects: dict[str, Subject], found: Found, ok: bool) -> dict[str, object]:
@@ -100,4 +93,4 @@ def as_text(subjects: dict[str, Subject], found: Found) -> None:
         return
     click.echo()
     rows = [(name, finding.severity, finding.message, finding.advice) for name, finding in found]
-    report.show(COLUMNS, rows)
+    report.show(report.table(COLUMNS, rows))

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from ..budget import Budget
-from ..options import is_memory
+from ...options import is_memory
 from .session import Pooler, Session
 
 ERROR, WARNING, INFO = SEVERITIES = ("error", "warning", "info")

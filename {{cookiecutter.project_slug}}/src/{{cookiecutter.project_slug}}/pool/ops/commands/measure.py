@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
@@ -17,7 +17,10 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.pool import NullPool, QueuePool
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from ..metered import MeteredPool
+from ...extension import Pools
+from ...options import POOL_OPTIONS, engine_options
+from ...queue_pool import FairQueuePool
+from .. import metrics
 
 UNPOOLED = "unpooled"
 
@@ -27,17 +30,15 @@ class Variant:
     """One way to have connections, and what was measured of it."""
 
     name: str
-    app: Flask
+    engines: dict[str | None, Engine]  # by bind, as Flask-SQLAlchemy has them
     rates: list[float] = field(default_factory=list)  # of each round
     times: list[float] = field(default_factory=list)  # seconds of each request
     failed: int = 0
-    opened: int = 0
+    opened: list[object] = field(default_factory=list)
 
-    @property
-    def engine(self) -> Engine:
-        """The engine of the service."""
-        engine: Engine = self.app.extensions["pool"].engines["default"]
-        return engine
+    def __post_init__(self) -> None:
+        for engine in self.engines.values():
+            event.listen(engine, "connect", lambda connection, record: self.opened.append(record))
 
     def result(self, base: Variant) -> dict[str, Any]:
         """Return medians; the ratio is that of two rates of the same round."""
@@ -52,48 +53,50 @@ class Variant:
             "percentile_95_ms": round(1000 * quantiles([*self.times, self.times[-1]], n=20)[-1], 3),
             "requests": len(self.times),
             "failed": self.failed,
-            "opened": self.opened,
+            "opened": len(self.opened),
         }
 
 
 def variants(url: URL) -> list[Variant]:
-    """Make this service once for each kind of pool; nothing else differs."""
-    settings = current_app.config
+    """Return the kinds of pool; nothing else of the service differs."""
+    pools: Pools = current_app.extensions["pool"]
     size = {
-        "pool_size": settings["SQLALCHEMY_POOL_SIZE"],
-        "max_overflow": settings["SQLALCHEMY_MAX_OVERFLOW"],
+        "pool_size": pools.settings["SQLALCHEMY_POOL_SIZE"],
+        "max_overflow": pools.settings["SQLALCHEMY_MAX_OVERFLOW"],
     }
-    own = {
-        "max_wait": settings["SQLALCHEMY_POOL_TIMEOUT"],
-        "max_waiting": settings.get("SQLALCHEMY_MAX_WAITING"),
-        "pool_recycle": settings["SQLALCHEMY_POOL_RECYCLE"],
-        "ping_after": settings["SQLALCHEMY_POOL_PING_AFTER"],
-    }
+    own = engine_options(url, pools.settings, {"poolclass": FairQueuePool})
     kinds: dict[str, dict[str, Any]] = {
         UNPOOLED: {"poolclass": NullPool},
         "pooled": {"poolclass": QueuePool, **size},
         "pooled, pre-ping": {"poolclass": QueuePool, "pool_pre_ping": True, **size},
-        "as configured": {"poolclass": MeteredPool, **size, **own},
+        "as configured": {key: own[key] for key in own.keys() & {"poolclass", *POOL_OPTIONS}},
     }
-    return [Variant(name, again(url, options)) for name, options in kinds.items()]
+    return [Variant(name, engines(pools, url, kind)) for name, kind in kinds.items()]
 
 
-def again(url: URL, options: dict[str, Any]) -> Flask:
-    """Make this service again with another engine."""
-    settings = {
-        name: value
-        for name, value in current_app.config.items()
-        if name.startswith("SQLALCHEMY_") or name in ("SECRET_KEY", "TESTING")
-    }
-    binds = settings.get("SQLALCHEMY_BINDS") or {}
-    settings |= {
-        "SQLALCHEMY_DATABASE_URI": url,
-        "SQLALCHEMY_ENGINE_OPTIONS": dict(options),
-        "SQLALCHEMY_BINDS": {key: {"url": bind["url"], **options} for key, bind in binds.items()},
-        "SERVER_TIMING": False,
-    }
-    app: Flask = import_module(current_app.import_name).create_app(settings)
-    return app
+def engines(pools: Pools, url: URL, kind: dict[str, Any]) -> dict[str | None, Engine]:
+    """Make the engines of the service again, with another kind of pool."""
+    found: dict[str | None, Engine] = {}
+    for name in pools.engines:
+        default = name == "default"
+        engine = pools.another(name, **kind, **({"url": url} if default else {}))
+        if isinstance(engine.pool, FairQueuePool):
+            metrics.watch(engine.pool, name)  # as in the service
+        found[None if default else name] = engine
+    return found
+
+
+@contextmanager
+def serving(variant: Variant) -> Iterator[Flask]:
+    """Have the application use this variant's engines."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    in_use: dict[str | None, Engine] = app.extensions["sqlalchemy"].engines
+    own = dict(in_use)
+    in_use.update(variant.engines)
+    try:
+        yield app
+    finally:
+        in_use.update(own)
 
 
 def rounds(
@@ -112,18 +115,15 @@ def measure(
     warm_up: bool,
 ) -> None:  # fmt: skip
     """Let every thread send one request after the other for so long."""
-    opened: list[object] = []
-    note = lambda connection, record: opened.append(record)  # noqa: E731
-    event.listen(variant.engine, "connect", note)
     until = perf_counter() + seconds
-    found = list(executor.map(lambda _: hammer(variant.app, path, until), range(threads)))
-    event.remove(variant.engine, "connect", note)
+    with serving(variant) as app:
+        found = list(executor.map(lambda _: hammer(app, path, until), range(threads)))
     if warm_up:
+        variant.opened.clear()
         return
     variant.rates.append(sum(len(times) / sum(times) for times, _ in found))
     variant.times += [time for times, _ in found for time in times]
     variant.failed += sum(failed for _, failed in found)
-    variant.opened += len(opened)
 
 
 def hammer(app: Flask, path: str, until: float) -> tuple[list[float], int]:
@@ -139,11 +139,12 @@ def hammer(app: Flask, path: str, until: float) -> tuple[list[float], int]:
     return times, failed
 
 
-def check(app: Flask, path: str) -> None:
+def check(variant: Variant, path: str) -> None:
     """Refuse to measure errors."""
-    with ThreadPoolExecutor(1) as thread:  # where no application context is pushed
-        environ = EnvironBuilder(path=path).get_environ()
+    environ = EnvironBuilder(path=path).get_environ()
+    with serving(variant) as app, ThreadPoolExecutor(1) as thread:  # without its context
         status = thread.submit(run_wsgi_app, app, environ, True).result()[1]
+    variant.opened.clear()
     if not status.startswith("200"):
         hint = "is the database there, and migrated (flask db upgrade)?"
         raise click.ClickException(f"GET {path} answers {status}: {hint}")

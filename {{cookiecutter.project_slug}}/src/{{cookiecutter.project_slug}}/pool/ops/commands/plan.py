@@ -8,20 +8,20 @@ from time import monotonic, sleep
 import click
 from flask import current_app
 from flask.cli import with_appcontext
-from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import budget
+from ...extension import Pools
+from ..limits import limits
 from . import Command, first_line, report
-from .ask import ask
+from .client import ask
 from .sizing import BUSY, MOST_LOAD, Demand, Plan
 from .sizing import plan as make_plan
 
 MODEL = "M/M/c queue, Erlang C (Gross and others, Fundamentals of Queueing Theory, 2.3)"
 GROWTH = (1, 10, 100, 1000)
-ABOVE_0 = click.FloatRange(0, 1e9, min_open=True)
-FROM_0 = click.FloatRange(0, 1e6)
-PERCENT = click.FloatRange(1, 99.999)
+ABOVE_0 = report.Number(0, 1e9, min_open=True)
+FROM_0 = report.Number(0, 1e6)
+PERCENT = report.Number(1, 99.999)
 SOME = click.IntRange(1, 1_000_000)
 USE_TIME = "db_client_connection_use_time_seconds"
 COLUMNS = (
@@ -44,18 +44,10 @@ COLUMNS = (
 @report.format_option("table", "json")
 @with_appcontext
 def command(
-    rate: float | None,
-    hold: float | None,
-    python: float,
-    wait: float,
-    percentile: float,
-    source: str | None,
-    interval: float,
-    workers: int | None,
-    instances: int | None,
-    limit: int | None,
-    form: str,
-) -> None:
+    rate: float | None, hold: float | None, python: float, wait: float, percentile: float,
+    source: str | None, interval: float, workers: int | None, instances: int | None,
+    limit: int | None, form: str,
+) -> None:  # fmt: skip
     """Find the smallest pool, threads, workers and instances that keep a wait.
 
     Each worker is an M/M/c queue: requests come at random, hold one of c connections for a time
@@ -99,7 +91,7 @@ def as_text(demand: Demand, plans: list[Plan]) -> None:
         f"{100 * demand.share:g} % are to wait at most {1000 * demand.wait:g} ms\n"
         f"{MODEL}; a worker's Python busy for at most {100 * BUSY:g} %\n"
     )
-    report.show(COLUMNS, [row(plan) for plan in plans])
+    report.show(report.table(COLUMNS, [row(plan) for plan in plans]))
     click.echo(
         f"\nSQLALCHEMY_POOL_SIZE={first.pool_size}\nSQLALCHEMY_MAX_OVERFLOW={first.max_overflow}\n"
         f"WEB_CONCURRENCY={first.workers}\nWEB_THREADS={first.threads}\n\n"
@@ -118,7 +110,7 @@ def row(plan: Plan) -> tuple[object, ...]:
 
 def pooler(plan: Plan) -> str:
     """Say whether the server serves all of this directly."""
-    family = engine().url.get_backend_name()
+    family = pools().engines["default"].url.get_backend_name()
     if family == "sqlite":
         several = "use PostgreSQL or MariaDB: SQLite serves one instance"
         return several if plan.instances > 1 else "no"
@@ -130,17 +122,17 @@ def pooler(plan: Plan) -> str:
     return f"{name} with {plan.pooled_connections} server connections"
 
 
-def engine() -> Engine:
-    """Return the service's engine."""
-    own: Engine = current_app.extensions["pool"].engines["default"]
+def pools() -> Pools:
+    """Return the service's pools."""
+    own: Pools = current_app.extensions["pool"]
     return own
 
 
 def ask_limit() -> int | None:
     """Ask the database server for its limit."""
     try:
-        with engine().connect() as connection:
-            return budget.limits(connection).available
+        with pools().unpooled("default").connect() as connection:
+            return limits(connection).available
     except SQLAlchemyError as error:
         click.echo(f"The server's limit is unknown: {first_line(error)}", err=True)
         return None

@@ -1,10 +1,11 @@
-"""How commands show what they found: a table, JSON or Markdown."""
+"""How commands take numbers, and show what they found: a table, JSON or Markdown."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -16,15 +17,25 @@ if TYPE_CHECKING:
 Cells = Sequence[object]
 F = TypeVar("F", bound=Callable[..., Any])
 
+WIDE = 1000  # columns; a file or a pipe has no edge
+
 option = partial(click.option, show_default=True)
 
-WIDE = 1000  # columns; a file or a pipe has no edge
+
+class Number(click.FloatRange):
+    """A number within bounds, and no nan, which is within all of them."""
+
+    def convert(self, value: Any, *context: Any) -> float:
+        """Read it."""
+        number: float = super().convert(value, *context)
+        if isnan(number):
+            self.fail(f"{value} is not a number.", *context)
+        return number
 
 
 def format_option(*formats: str) -> Callable[[F], F]:
     """Return the option `--format`; the first format is the default."""
-    choice = click.Choice(formats)
-    return option("--format", "form", type=choice, default=formats[0])
+    return option("--format", "form", type=click.Choice(formats), default=formats[0])
 
 
 def console() -> Console:
@@ -50,20 +61,13 @@ def table(columns: Sequence[str], rows: Iterable[Cells]) -> Table:
     return made
 
 
-def print_on(console: Console, what: RenderableType) -> None:
+def show(what: RenderableType) -> None:
     """Print tables; lines do not end in spaces when nobody looks at them."""
-    if console.is_terminal:
-        console.print(what)
-        return
-    with console.capture() as capture:
-        console.print(what)
+    on = console()
+    with on.capture() as capture:
+        on.print(what)
     for line in capture.get().splitlines():
-        click.echo(line.rstrip())
-
-
-def show(columns: Sequence[str], rows: Iterable[Cells]) -> None:
-    """Print a table."""
-    print_on(console(), table(columns, rows))
+        click.echo(line if on.is_terminal else line.rstrip(), color=on.is_terminal)
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Cells]) -> None:

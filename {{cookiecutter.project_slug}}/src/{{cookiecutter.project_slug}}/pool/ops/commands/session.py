@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy import text
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
 
-from .. import budget
-from ..options import engine_options
+from ...extension import Pools
+from ..limits import Limits, limits
 
 POSTGRESQL = text(
     "SELECT pg_backend_pid() AS pid, rolsuper, (SELECT setting::float / 1000"
@@ -30,7 +29,7 @@ CONSOLE = "pgbouncer"  # the database that is PgBouncer's admin console
 class Session:
     """What the service gets when it connects as it is configured; times are seconds."""
 
-    limits: budget.Limits
+    limits: Limits
     encrypted: bool = False
     address: str | None = None  # None: the same machine
     statement_timeout: float | None = None  # None: no limit
@@ -48,15 +47,15 @@ class Pooler:
     max_client_connections: int
 
 
-def look(engine: Engine, settings: Mapping[str, Any]) -> Session:
-    """Connect and look around."""
-    with _connect(engine, settings) as (connection, refused):
-        limits = budget.limits(connection)
+def look(name: str, pools: Pools) -> Session:
+    """Connect as the service does, and look around."""
+    with _connect(name, pools) as (connection, refused):
+        granted = limits(connection)
         driver: Any = connection.connection.dbapi_connection
         if connection.dialect.name == "postgresql":
             row = connection.execute(POSTGRESQL).one()
             return Session(
-                limits,
+                granted,
                 encrypted=driver.pgconn.ssl_in_use,
                 address=remote(driver.info.hostaddr),
                 statement_timeout=row.statement_timeout or None,
@@ -66,8 +65,8 @@ def look(engine: Engine, settings: Mapping[str, Any]) -> Session:
                 refused=refused,
             )
         if connection.dialect.name in ("mysql", "mariadb"):
-            return _mysql(connection, limits, str(driver.host))
-        return Session(limits)
+            return _mysql(connection, granted, str(driver.host))
+        return Session(granted)
 
 
 def ask_console(engine: Engine, timeout: float) -> Pooler | None:
@@ -95,33 +94,27 @@ def ask_console(engine: Engine, timeout: float) -> Pooler | None:
 
 
 @contextlib.contextmanager
-def _connect(engine: Engine, settings: Mapping[str, Any]) -> Iterator[tuple[Connection, bool]]:
+def _connect(name: str, pools: Pools) -> Iterator[tuple[Connection, bool]]:
     """Connect as configured, or as behind PgBouncer if that refuses the options."""
     try:
-        connection, refused = _alone(engine.url, settings).connect(), False
+        connection, refused = pools.unpooled(name).connect(), False
     except DBAPIError as error:
         if "startup parameter" not in str(error.orig):
             raise
-        behind = {**settings, "SQLALCHEMY_EXTERNAL_POOLER": "pgbouncer"}
-        connection, refused = _alone(engine.url, behind).connect(), True
+        arguments = dict(pools.options[name]["connect_args"], prepare_threshold=None)
+        arguments.pop("options", None)
+        connection, refused = pools.unpooled(name, connect_args=arguments).connect(), True
     with connection:
         yield connection, refused
 
 
-def _alone(url: URL, settings: Mapping[str, Any]) -> Engine:
-    """Return an engine that connects as the service does, once."""
-    options = engine_options(url, settings)
-    own = {name: options[name] for name in ("url", "isolation_level", "connect_args")}
-    return create_engine(**own, poolclass=NullPool)
-
-
-def _mysql(connection: Connection, limits: budget.Limits, host: str) -> Session:
+def _mysql(connection: Connection, granted: Limits, host: str) -> Session:
     variables: dict[str, str] = {row[0]: row[1] for row in connection.execute(MYSQL)}
     cipher = connection.execute(text("SHOW SESSION STATUS LIKE 'Ssl_cipher'")).one()[1]
     timeout = float(variables.get("max_statement_time") or 0)
     timeout = timeout or float(variables.get("max_execution_time") or 0) / 1000
     return Session(
-        limits, encrypted=bool(cipher), address=remote(host), statement_timeout=timeout or None
+        granted, encrypted=bool(cipher), address=remote(host), statement_timeout=timeout or None
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,12 @@ import click
 from flask.cli import with_appcontext
 
 from . import Command, report
-from .ask import ask, own_url
+from .client import ask, own_url
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-SECONDS = click.FloatRange(0.1, 3600)
+SECONDS = report.Number(0.1, 3600)
 
 
 @click.command("status", cls=Command)
@@ -34,27 +34,22 @@ def command(url: str | None, watch: bool, interval: float, form: str) -> None:
     Example: flask pool status --watch --url https://service.example.com
     """
     source = url or own_url()
-    if form == "json":
-        each(source, watch, interval, lambda found: click.echo(json.dumps(found)))
-        return
-    console = report.console()
-    if not (watch and console.is_terminal):
-        each(source, watch, interval, lambda found: report.print_on(console, view(found)))
-        return
-    from rich.live import Live
+    with ExitStack() as stack:
+        console = report.console()
+        if form == "json":
+            show = lambda found: click.echo(json.dumps(found))  # noqa: E731
+        elif watch and console.is_terminal:
+            from rich.live import Live
 
-    with Live(console=console, auto_refresh=False) as live:
-        each(source, watch, interval, lambda found: live.update(view(found), refresh=True))
-
-
-def each(url: str, watch: bool, interval: float, show: Any) -> None:
-    """Show what the service says, once or until interrupted."""
-    with suppress(KeyboardInterrupt):
-        while True:
-            show(fetch(url))
-            if not watch:
-                return
-            sleep(interval)
+            live = stack.enter_context(Live(console=console, auto_refresh=False))
+            show = lambda found: live.update(view(found), refresh=True)  # noqa: E731
+        else:
+            show = lambda found: report.show(view(found))  # noqa: E731
+        with suppress(KeyboardInterrupt):
+            show(fetch(source))
+            while watch:
+                sleep(interval)
+                show(fetch(source))
 
 
 def fetch(url: str) -> dict[str, Any]:

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from time import sleep
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
-from sqlalchemy import create_engine
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
-from .. import care, lifecycle
-from ..metered import MeteredPool
-from ..options import engine_options
 from . import Command, report
-from .recorder import Recorder, Row
+from .steps import Recorder, Row, SteppedPool
 
 COLUMNS = ("Step", "Action", "Pool state", "Result")
 SOME = click.IntRange(1, 1000)
 PATIENCE = 60.0  # seconds that a request waits for a connection
-
-Asked = deque[Future[Connection]]
 
 
 @click.command("trace", cls=Command)
@@ -49,14 +41,15 @@ def command(pool_size: int, requests: int, concurrent: bool, form: str) -> None:
     elif form == "markdown":
         report.markdown(COLUMNS, cells)
     else:
-        report.show(COLUMNS, cells)
+        report.show(report.table(COLUMNS, cells))
 
 
-def run(size: int, requests: int, concurrent: bool = False) -> list[Row]:
+def run(size: int, requests: int, concurrent: bool) -> list[Row]:
     """Serve requests from a new pool of this size, and return each step."""
-    engine = new_engine(size)
+    pool = {"pool_size": size, "max_overflow": 0, "wait_timeout": PATIENCE}
+    engine = current_app.extensions["pool"].another("default", poolclass=SteppedPool, **pool)
     try:
-        recorder = Recorder(engine, PATIENCE)
+        recorder = Recorder(engine)
         recorder.start(size)
         (at_once if concurrent else one_after_another)(recorder, requests)
         recorder.stop()
@@ -75,50 +68,26 @@ def one_after_another(recorder: Recorder, requests: int) -> None:
 
 def at_once(recorder: Recorder, requests: int) -> None:
     """Let all requests arrive before the first one is served."""
-    having: Asked = deque()
-    waiting: Asked = deque()
-    with ThreadPoolExecutor(requests) as threads, let_go(recorder, having, requests):
-        for number in range(1, requests + 1):
-            recorder.arrive(number)
-            asked = threads.submit(recorder.engine.connect)
-            while not asked.done() and recorder.gate.waiting == len(waiting):
-                sleep(0.001)
-            if asked.done():
-                having.append(asked)
-            else:
-                recorder.wait(number)
-                waiting.append(asked)
-        while having:
-            with having.popleft().result() as connection:
-                recorder.serve(connection)
-            if waiting:
-                recorder.gate.noted.release()
-                having.append(waiting.popleft())
-                having[-1].exception()  # returns once it has its connection
-
-
-@contextmanager
-def let_go(recorder: Recorder, having: Asked, requests: int) -> Iterator[None]:
-    """When something fails give back what is taken, so that no thread waits for it."""
-    try:
-        yield
-    except BaseException:
-        recorder.gate.noted.release(requests)
-        for asked in having:
-            if not asked.exception():
-                asked.result().close()
-        raise
-
-
-def new_engine(size: int) -> Engine:
-    """Return an engine like the service's own, with a pool of this size and no overflow."""
-    own: Engine = current_app.extensions["pool"].engines["default"]
-    options = engine_options(own.url, current_app.config) | {
-        "poolclass": MeteredPool,
-        "pool_size": size,
-        "max_overflow": 0,
-    }
-    engine = create_engine(**options)
-    care.watch(engine, "trace", current_app.config)
-    lifecycle.watch(engine)
-    return engine
+    having: deque[Future[Connection]] = deque()
+    waiting: deque[Future[Connection]] = deque()
+    with ThreadPoolExecutor(requests) as threads:
+        try:
+            for number in range(1, requests + 1):
+                recorder.arrive(number)
+                asked = threads.submit(recorder.engine.connect)
+                while not asked.done() and recorder.pool.waiting() == len(waiting):
+                    sleep(0.001)
+                if not asked.done():
+                    recorder.wait(number)
+                (having if asked.done() else waiting).append(asked)
+            while having:
+                with having.popleft().result() as connection:
+                    recorder.serve(connection)
+                if waiting:
+                    having.append(waiting.popleft())
+                    having[-1].exception()  # returns once it has its connection
+        finally:  # if something failed, so that no thread waits for what is taken
+            recorder.pool.go_on()
+            for asked in having:
+                if not asked.exception():
+                    asked.result().close()

@@ -147,7 +147,9 @@ function tellTotals(put, data, pool) {
   put("timeouts", pool.timeouts);
   put("replaced", `${recycled} by age, ${dead} dead when pinged, ${died} died in use`);
   put("leaks", pool.leaks);
-  put("requests", `${data.retries} run again, ${data.unavailable.exhausted + data.unavailable.unavailable} refused`);
+  const refused = Object.entries(data.unavailable).filter(([, count]) => count);
+  const reasons = refused.map(([reason, count]) => `${count} ${reason.replace("_", " ")}`).join(", ");
+  put("requests", `${data.retries} run again, ${reasons ? `refused: ${reasons}` : "0 refused"}`);
   const leak = pool.last_leak;
   put("last_leak", leak ? `${leak.taker}, at ${clock(new Date(leak.time * 1000))}` : "none");
 }
