@@ -326,3 +326,19 @@ def test_one_request_holds_one_connection(app: Flask, engine: Engine) -> None:
 
     app.test_client().get("/")
     assert seen == [1]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_many_rows_at_once_are_one_transaction(app: Flask, serve: Serve, method: str) -> None:
+    def view() -> object:
+        db.session.execute(insert(Item), [{"name": str(number)} for number in range(3)])
+        through_the_session().executemany(
+            "INSERT INTO pool_items (name) VALUES ({})".format("?" if is_sqlite() else "%s"),
+            [["A"], ["B"]],
+        )
+        inside = count()
+        db.session.rollback()
+        return inside
+
+    assert serve(view, method) == 5
+    assert stored(app) == 0

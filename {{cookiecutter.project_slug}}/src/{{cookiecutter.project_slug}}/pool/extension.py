@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
+from operator import methodcaller
 from time import perf_counter
 from typing import Any
 
@@ -47,8 +48,7 @@ class Pools:
                 continue
             if self.settings["POOL_PREFILL"]:
                 _fill(engine, pool.size(), name)
-            for observer in pool.observers:
-                observer.started(pool)
+            pool.tell("started")
 
     def unpooled(self, name: str, **changes: Any) -> Engine:
         """Return a new engine that connects as this one does, to each connection anew."""
@@ -84,7 +84,8 @@ class Pool:
         # the settings
         given = {name: app.config.get(name) for name in settings.CHECKS if name != settings.URI}
         found = settings.with_defaults(settings.checked(given))
-        found["SERVER_TIMING"] = found.get("SERVER_TIMING", app.debug)
+        if found["SERVER_TIMING"] is None:
+            found["SERVER_TIMING"] = app.debug
         app.config.update(found)
 
         # the engines
@@ -159,10 +160,10 @@ def _watch(engine: Engine, config: Mapping[str, Any]) -> None:
     if not isinstance(pool, FairQueuePool):
         return
     if engine.dialect.driver in ("psycopg", "pymysql"):
-        pool.hung_up = _hung_up
+        pool.hung_up = methodcaller("hung_up")
         pool.ping = partial(_ping, engine.dialect, config["SQLALCHEMY_CONNECT_TIMEOUT"])
     if engine.dialect.driver in ("psycopg", "pymysql", "pysqlite"):
-        pool.abandon = _abandon
+        pool.abandon = methodcaller("abandon")
     event.listen(engine, "checkout", partial(_taken, engine))
     event.listen(engine, "invalidate", partial(_died, engine))
 
@@ -179,8 +180,7 @@ def _connect(
     connection: DBAPIConnection = drivers.connect(dialect, cargs, cparams, deadline)
     pool = engine.pool
     if isinstance(pool, FairQueuePool):
-        for observer in pool.observers:
-            observer.connected(pool, perf_counter() - started)
+        pool.tell("connected", perf_counter() - started)
     return connection
 
 
@@ -192,14 +192,6 @@ def _ping(dialect: Dialect, timeout: float, connection: Any) -> bool:
         return False
     finally:
         connection.deadline = kept
-
-
-def _hung_up(connection: drivers.Connection) -> bool:
-    return connection.hung_up()
-
-
-def _abandon(connection: drivers.Connection) -> None:
-    connection.abandon()
 
 
 def _taken(
@@ -221,5 +213,4 @@ def _died(
     pool = engine.pool
     own = exception is None or isinstance(exception, DisconnectionError)
     if not own and isinstance(pool, FairQueuePool):
-        for observer in pool.observers:
-            observer.replaced(pool, "died")
+        pool.tell("replaced", "died")

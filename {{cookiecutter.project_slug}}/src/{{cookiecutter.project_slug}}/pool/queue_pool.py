@@ -109,6 +109,11 @@ class FairQueuePool(QueuePool):
         with self._lock:
             return sum(entry.dbapi_connection is not None for entry in self._idle)
 
+    def tell(self, happening: str, *arguments: object) -> None:
+        """Tell those who listen, see `Observer`."""
+        for observer in self.observers:
+            getattr(observer, happening)(self, *arguments)
+
     # handing out: QueuePool's hooks
 
     def _do_get(self) -> ConnectionPoolEntry:
@@ -123,8 +128,7 @@ class FairQueuePool(QueuePool):
                 self._do_return_conn(entry)
                 raise
         self._entries[entry].taken = now = monotonic()
-        for observer in self.observers:
-            observer.checked_out(self, now - asked)
+        self.tell("checked_out", now - asked)
         return entry
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
@@ -135,19 +139,13 @@ class FairQueuePool(QueuePool):
         used, times.idle_since = times.taken, monotonic()
         keep = not self._replaced_by_another
         with self._lock:
-            # what is kept for nobody is closed first, so that there are never too many
-            if keep and (self._waiters or len(self._idle) < self._size):
+            keep = keep and bool(self._waiters or len(self._idle) < self._size)
+            if keep:
                 self._idle.append(record)
                 self._serve()
-            else:
-                keep = False
-        if not keep:
-            try:
-                record.close()
-            finally:
-                self._leave_place(record)
-        for observer in self.observers:
-            observer.checked_in(self, times.idle_since - used)
+        if not keep:  # closed before its place is free, so that there are never too many
+            self._close(record)
+        self.tell("checked_in", times.idle_since - used)
 
     def _next_entry(self, asked: float) -> ConnectionPoolEntry | None:
         """Wait in line; return an entry, or None for a place that has none yet."""
@@ -160,16 +158,14 @@ class FairQueuePool(QueuePool):
             self._waiters.append(waiter)
             self._serve()
         if not waiter.served:
-            for observer in self.observers:
-                observer.queued(self)
+            self.tell("queued")
             self._await(waiter, asked)
         return waiter.entry
 
     def _refuse_too_many(self) -> None:
         must_wait = self._waiters or not (self._idle or self._has_place())
         if must_wait and len(self._waiters) >= cast(int, self.max_waiting):
-            for observer in self.observers:
-                observer.timed_out(self, 0.0)
+            self.tell("timed_out", 0.0)
             raise TooManyWaiting(f"{self.max_waiting} threads wait for a connection already")
 
     def _await(self, waiter: _Waiter, asked: float) -> None:
@@ -182,10 +178,9 @@ class FairQueuePool(QueuePool):
             if waiter.served:
                 self._give_back(waiter.entry)
             raise
-        self._step_out(waiter)
+        self._step_out(waiter)  # unless its turn came just now
         if not waiter.served:
-            for observer in self.observers:
-                observer.timed_out(self, monotonic() - asked)
+            self.tell("timed_out", monotonic() - asked)
             raise PoolTimeoutError(
                 f"QueuePool limit of size {self._size} overflow {self.capacity - self._size}"
                 f" reached, no connection was returned within {timeout:g} s",
@@ -231,9 +226,14 @@ class FairQueuePool(QueuePool):
         self._entries[entry] = _Times(self._lifetime())
         return entry
 
-    def _leave_place(self, entry: ConnectionPoolEntry | None = None) -> None:
-        if entry is not None:
-            del self._entries[entry]
+    def _close(self, entry: ConnectionPoolEntry) -> None:
+        del self._entries[entry]
+        try:
+            entry.close()
+        finally:
+            self._leave_place()
+
+    def _leave_place(self) -> None:
         with self._lock:
             self._overflow -= 1
             self._serve()
@@ -247,8 +247,7 @@ class FairQueuePool(QueuePool):
             reason = self._why_replace(connection, times)
             if reason is None:
                 return
-            for observer in self.observers:
-                observer.replaced(self, reason)
+            self.tell("replaced", reason)
             entry.invalidate(DisconnectionError(reason))
         times.expires = self._lifetime()
 
@@ -292,12 +291,8 @@ class FairQueuePool(QueuePool):
             idle = list(self._idle)
             self._idle.clear()
         for entry in idle:
-            try:
-                entry.close()
-            finally:
-                self._leave_place(entry)
-        for observer in self.observers:
-            observer.closed(self)
+            self._close(entry)
+        self.tell("closed")
 
     def forget(self) -> None:
         """Let go of a parent process's connections: not used, not closed."""

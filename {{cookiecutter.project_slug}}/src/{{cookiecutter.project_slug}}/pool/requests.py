@@ -235,8 +235,7 @@ def _recover(attempt: Attempt) -> None:
         connection, pool, taker = taken.pop()
         if not connection.is_valid or connection.is_detached or _used_elsewhere(connection):
             continue
-        for observer in pool.observers:
-            observer.leaked(pool, taker)
+        pool.tell("leaked", taker)
         logger.warning("connection leak: taken at %s, never closed; now given back", taker)
         connection.close()
 

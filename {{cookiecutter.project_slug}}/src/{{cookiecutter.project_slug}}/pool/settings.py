@@ -71,12 +71,10 @@ def seconds(low: float, high: float) -> Check:
 
 def boolean(value: Any) -> bool:
     """Accept true or false as TOML, Python and shells write them."""
-    word = str(value).lower()
-    if word in ("true", "1", "yes", "on"):
-        return True
-    if word in ("false", "0", "no", "off"):
-        return False
-    raise Refused("true or false")
+    word, true = str(value).lower(), ("true", "1", "yes", "on")
+    if word not in (*true, "false", "0", "no", "off"):
+        raise Refused("true or false")
+    return word in true
 
 
 def one_of(*choices: str) -> Check:
@@ -121,41 +119,28 @@ def _plain_number(value: str) -> bool:
     return value.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS
 
 
-CHECKS: dict[str, Check] = {
-    URI: database_url,
-    "SQLALCHEMY_POOL_SIZE": whole(1, 1000),
-    "SQLALCHEMY_MAX_OVERFLOW": whole(0, 1000),
-    "SQLALCHEMY_POOL_TIMEOUT": seconds(SHORTEST, 3600),
-    "SQLALCHEMY_POOL_RECYCLE": whole(1, 86400, -1),
-    "SQLALCHEMY_POOL_PING_AFTER": seconds(0, 86400),
-    "SQLALCHEMY_CONNECT_TIMEOUT": seconds(SHORTEST, 300),
-    "SQLALCHEMY_STATEMENT_TIMEOUT": seconds(SHORTEST, 86400),
-    "SQLALCHEMY_MAX_WAITING": whole(0, 100_000),
-    "SQLALCHEMY_EXTERNAL_POOLER": one_of("none", "pgbouncer"),
-    "POOL_PREFILL": boolean,
-    "OPS_TOKEN": text,
-    "SERVER_TIMING": boolean,
-    "WEB_CONCURRENCY": whole(1, 1000),
-    "WEB_THREADS": whole(1, 1000),
-    "HOST": text,
-    "PORT": whole(1, 65535),
+# what each setting accepts, and its default; None: not set
+SETTINGS: dict[str, tuple[Check, Any]] = {
+    URI: (database_url, None),
+    "SQLALCHEMY_POOL_SIZE": (whole(1, 1000), 5),
+    "SQLALCHEMY_MAX_OVERFLOW": (whole(0, 1000), 10),
+    "SQLALCHEMY_POOL_TIMEOUT": (seconds(SHORTEST, 3600), 30.0),
+    "SQLALCHEMY_POOL_RECYCLE": (whole(1, 86400, -1), 1800),
+    "SQLALCHEMY_POOL_PING_AFTER": (seconds(0, 86400), 1.0),
+    "SQLALCHEMY_CONNECT_TIMEOUT": (seconds(SHORTEST, 300), 5.0),
+    "SQLALCHEMY_STATEMENT_TIMEOUT": (seconds(SHORTEST, 86400), 30.0),
+    "SQLALCHEMY_MAX_WAITING": (whole(0, 100_000), None),
+    "SQLALCHEMY_EXTERNAL_POOLER": (one_of("none", "pgbouncer"), "none"),
+    "POOL_PREFILL": (boolean, True),
+    "OPS_TOKEN": (text, None),
+    "SERVER_TIMING": (boolean, None),
+    "WEB_CONCURRENCY": (whole(1, 1000), 1),
+    "WEB_THREADS": (whole(1, 1000), None),
+    "HOST": (text, "127.0.0.1"),
+    "PORT": (whole(1, 65535), 8000),
 }
-DEFAULTS: dict[str, Any] = {
-    "SQLALCHEMY_POOL_SIZE": 5,
-    "SQLALCHEMY_MAX_OVERFLOW": 10,
-    "SQLALCHEMY_POOL_TIMEOUT": 30.0,
-    "SQLALCHEMY_POOL_RECYCLE": 1800,
-    "SQLALCHEMY_POOL_PING_AFTER": 1.0,
-    "SQLALCHEMY_CONNECT_TIMEOUT": 5.0,
-    "SQLALCHEMY_STATEMENT_TIMEOUT": 30.0,
-    "SQLALCHEMY_MAX_WAITING": None,
-    "SQLALCHEMY_EXTERNAL_POOLER": "none",
-    "POOL_PREFILL": True,
-    "OPS_TOKEN": None,
-    "WEB_CONCURRENCY": 1,
-    "HOST": "127.0.0.1",
-    "PORT": 8000,
-}
+CHECKS = {name: check for name, (check, _) in SETTINGS.items()}
+DEFAULTS = {name: default for name, (_, default) in SETTINGS.items() if name != URI}
 
 
 def checked(
@@ -195,8 +180,9 @@ def require_secret(secret: Any) -> None:
 def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a pool, those that were not given at their defaults."""
     found = DEFAULTS | {name: value for name, value in values.items() if value is not None}
-    threads = min(MOST_THREADS, max(2, found["SQLALCHEMY_POOL_SIZE"]))
-    return {"WEB_THREADS": threads} | found
+    if found["WEB_THREADS"] is None:
+        found["WEB_THREADS"] = min(MOST_THREADS, max(2, found["SQLALCHEMY_POOL_SIZE"]))
+    return found
 
 
 def read(

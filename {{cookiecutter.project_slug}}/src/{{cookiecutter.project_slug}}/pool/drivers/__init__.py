@@ -9,27 +9,11 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy.engine import Dialect
 
 HUNG_UP = "the server closed the connection before COMMIT was sent"
-
-
-class Connection(Protocol):
-    """What the connection classes of this folder have in common."""
-
-    def may_read_alone(self, cursor: Any) -> bool:
-        """Tell whether a read without a transaction would see what it sees with one."""
-
-    def read_alone(self, cursor: Any, statement: str, parameters: Any) -> None:
-        """Run one statement, which only reads, outside of a transaction."""
-
-    def hung_up(self) -> bool:
-        """Tell whether the server's end is closed, as far as this machine knows by now."""
-
-    def abandon(self) -> None:
-        """Let go, in a child process, of what is its parent's connection."""
 
 
 def connect(dialect: Dialect, cargs: Any, cparams: Any, deadline: float) -> Any:

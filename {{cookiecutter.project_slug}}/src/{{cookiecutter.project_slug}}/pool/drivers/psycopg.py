@@ -44,12 +44,13 @@ class Connection(psycopg.Connection[Any]):
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Wait for the server; OperationalError and a closed connection when it is late."""
-        timeout, started = self.deadline if timeout is None else timeout, monotonic()
-        self.waits = True
-        try:
+        if timeout is not None:  # the caller's own, which it expects to pass
             return super().wait(gen, interval, timeout)
+        started, self.waits = monotonic(), True
+        try:
+            return super().wait(gen, interval, self.deadline)
         except psycopg.OperationalError:
-            if timeout is not None and monotonic() - started >= timeout:
+            if self.deadline is not None and monotonic() - started >= self.deadline:
                 self.close()  # the answer may still come, for nobody
             raise
         finally:
@@ -100,9 +101,8 @@ class Connection(psycopg.Connection[Any]):
         """Roll back if a transaction is open, else do nothing: each read ends here."""
         status = self.pgconn.transaction_status
         if status == TransactionStatus.ACTIVE and not self.waits:
-            self.close()  # an answer that nobody reads on, whose reader keeps the lock
-            raise psycopg.OperationalError("returned in the middle of an answer")
-        if status != IDLE:
+            self.close()  # in the middle of an answer, whose reader keeps the lock
+        elif status != IDLE:
             super().rollback()
 
     def hung_up(self) -> bool:

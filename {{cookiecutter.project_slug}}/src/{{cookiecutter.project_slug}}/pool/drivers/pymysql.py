@@ -16,13 +16,21 @@ from pymysql.constants.SERVER_STATUS import SERVER_STATUS_IN_TRANS
 from ..requests import note_transaction
 from . import HUNG_UP, cut
 
+LOOKED_AT = 10_000  # bytes of a statement
 # the context of connections without TLS options of their own
 _shared: list[ssl.SSLContext] = []
 _lock = Lock()
 
 # what begins no transaction, ends one, or can't stand in one that has begun
 NO_BEGIN = re.compile(
-    r"\s*(SET(?!\s+STATEMENT\b)(?![^;]*[(;])|BEGIN|START|COMMIT|ROLLBACK|XA|LOCK\s+TABLE|UNLOCK)\b",
+    r"\s*(SET(?!\s+STATEMENT\b)(?![^;]*[(;])\b|BEGIN(\s+WORK)?\s*$|START\s+TRANSACTION\b"
+    r"|COMMIT\b|ROLLBACK\b|XA\b|LOCK\s+TABLE|UNLOCK\b)",
+    re.I,
+)
+# what the server's status after it can be believed of; others commit on their way
+SURE = re.compile(
+    r"[\s(]*(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|VALUES|SET|SHOW|EXPLAIN|DESC|SAVEPOINT|RELEASE"
+    r"|COMMIT|ROLLBACK|BEGIN(\s+WORK)?\s*$|START)",
     re.I,
 )
 SET = re.compile(r"\s*SET\b", re.I)
@@ -65,7 +73,7 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
         finally:
             self.deadline = kept
         if not super().get_autocommit():
-            super().autocommit(True)
+            super().query("SET autocommit = 1")
         self._isolated = not READ_COMMITTED.search(self.init_command or "")
         self._quiet = False
 
@@ -87,9 +95,9 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
             self.ping(reconnect=False)
         return bool(self.server_status & SERVER_STATUS_IN_TRANS)
 
-    def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
+    def query(self, sql: str | bytes | bytearray, unbuffered: bool = False) -> int:
         """Run a statement, in a transaction unless it needs none."""
-        text = sql.decode("utf-8", "replace") if isinstance(sql, bytes) else sql
+        text = sql if isinstance(sql, str) else bytes(sql[:LOOKED_AT]).decode("utf-8", "replace")
         if not self._quiet:
             note_transaction()
             self._prepare(text)
@@ -107,18 +115,19 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
 
     def _prepare(self, sql: str) -> None:
         """Begin if this statement needs it; have the server begin where only it can."""
-        if not self._begins or not super().get_autocommit() or self.in_transaction:
+        if not self._begins or not super().get_autocommit():
             return
         if LOCK_TABLES.match(sql):
-            super().autocommit(False)  # BEGIN would release the locks
-        elif not NO_BEGIN.match(sql):
+            super().query("SET autocommit = 0")  # BEGIN would release the locks
+        elif not self.in_transaction and not NO_BEGIN.match(sql):
             self.begin()
             self._next_isolated = False
 
     def _follow(self, sql: str) -> None:
         """Learn from a statement what it changed for those that follow."""
         if UNLOCK_TABLES.match(sql) and self._begins and not super().get_autocommit():
-            super().autocommit(True)
+            super().query("SET autocommit = 1")
+        self._unsure = not SURE.match(sql)
         if not SET.match(sql):
             return
         said = sql.lower()
@@ -166,7 +175,7 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
         """Roll back if a transaction may be open, else send nothing: each read ends here."""
         if self._busy:  # in another thread: what it will read is not for the next one
             self.close()
-            raise pymysql.OperationalError(CR.CR_SERVER_LOST, "returned in the middle of a query")
+            return
         self._next_isolated = False
         if self._unsure or not super().get_autocommit() or self.in_transaction:
             self._unsure = False
