@@ -193,7 +193,6 @@ def refusals() -> Iterator[str]:
 if __name__ == "__main__":
     wrong = list(refusals())
     notes = json.loads(KEPT_COPY) if "***" in f"{ANSWERS['__database_url']} {wrong}" else []
-    lines = "\n".join([*wrong, *notes]).encode("ascii", "backslashreplace").decode()
-    if lines:
-        print(lines, file=sys.stderr if wrong else sys.stdout)
+    for line in [*wrong, *notes]:
+        print(line, file=sys.stderr)  # which knows any character, on consoles of any encoding
     sys.exit(1 if wrong else 0)

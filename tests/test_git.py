@@ -144,7 +144,7 @@ def test_the_hooks_print_in_any_encoding(template: Path, tmp_path: Path) -> None
         capture_output=True,
         check=True,
     )
-    assert "\\xe9" in done.stdout.decode("ascii")
+    assert "\\xe9" in done.stderr.decode("ascii")
     assert done.stdout.decode("ascii").endswith(NEXT)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from typing import Any
 
 import pytest
 from bake import PROMPTS, ROOT, private_values, rendered
@@ -95,6 +96,13 @@ def test_the_driver_is_always_explicit(given_url: str, scheme: str, family: str)
     assert values["__scheme"] == scheme
     assert values["__driver"] == family
     assert values["__database_url"] == f"{scheme}://" + given_url.partition("://")[2]
+
+
+def test_the_hook_and_the_extension_name_the_same_drivers(hook: dict[str, Any]) -> None:
+    """The hook stands alone: it can't import what the prompts use."""
+    for family, right in hook["DRIVERS"].items():
+        scheme = private_values(database_url=f"{family}://h/d")["__scheme"]
+        assert scheme == right.removesuffix("+pysqlite")
 
 
 def quoted(text: str) -> str:
