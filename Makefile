@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(PATH):$(shell printf '%s:' "$$HOME"/.pyenv/versions/3.*/bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test check lint bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -15,10 +15,13 @@ demo: .venv/bin/cookiecutter ## bake the template with its defaults into demo/ a
 	@.venv/bin/cookiecutter --no-input --overwrite-if-exists --output-dir demo .
 	@exec $(MAKE) -C demo/*/ run
 
-test: .venv/bin/tox ## run all tests through tox
-	@status=0; .venv/bin/tox run || status=$$?; \
+test: .venv/bin/tox ## run all tests, on this Python with the newest dependencies
+	@status=0; .venv/bin/tox run -e newest || status=$$?; \
 		[ ! -x .tox/newest/bin/python ] || .tox/newest/bin/python tests/servers/programs.py; \
 		exit $$status
+
+check: .venv/bin/tox ## run the rest: style, types, other Pythons, lowest versions, comparisons
+	@.venv/bin/tox run
 
 lint: .venv/bin/tox ## check style and types
 	@.venv/bin/tox run -e lint,types

@@ -33,9 +33,6 @@ PLAIN_POOL = Candidate(
     "plain_pool", "baked, plain QueuePool", "variants:plain_pool()", is_baked=True
 )
 UNMEASURED = Candidate("unmeasured", "baked, metrics off", "variants:unmeasured()", is_baked=True)
-ANY_CORE = Candidate(
-    "any_core", "baked, on any core", is_baked=True, settings={"WEB_CPU_AFFINITY": "false"}
-)
 PRE_PING = Candidate("pre_ping", "Flask-SQLAlchemy, pre-ping", "tutorial:pre_ping()")
 DEFAULTS = Candidate("defaults", "Flask-SQLAlchemy, defaults", "tutorial:defaults()")
 UNPOOLED = Candidate("unpooled", "Flask-SQLAlchemy, unpooled", "tutorial:unpooled()")
@@ -45,7 +42,6 @@ POOLER = Candidate("pgbouncer", "baked, through PgBouncer", is_baked=True)
 FIXED = Candidate("fixed", "static route, no database", "fixed:create_app()", has_writes=False)
 
 ALL = (
-    BAKED, PLAIN_POOL, UNMEASURED, ANY_CORE, PRE_PING, DEFAULTS, UNPOOLED, BY_HAND, AUTOCOMMIT,
-    FIXED,
+    BAKED, PLAIN_POOL, UNMEASURED, PRE_PING, DEFAULTS, UNPOOLED, BY_HAND, AUTOCOMMIT, FIXED,
 )  # fmt: skip
 TITLES = {candidate.key: candidate.title for candidate in (*ALL, POOLER)}

@@ -45,15 +45,11 @@ class Data:
         """Wait for what is still being posted by those who no longer listen, then start anew."""
         last, same = -1, 0
         while same < 3:
-            (row,) = self.server.rows("SELECT max(id) AS last FROM " + self._table, (), self.name)
+            (row,) = self.server.rows("SELECT max(id) AS last FROM users", (), self.name)
             same = same + 1 if row["last"] == last else 0
             last = row["last"]
             time.sleep(0.1)
         self.fill()
-
-    @property
-    def _table(self) -> str:
-        return '"user"' if isinstance(self.server, servers.PostgreSQL) else "user"
 
     def version(self) -> str:
         """Give the server's own version."""
@@ -64,16 +60,16 @@ class Data:
     @staticmethod
     def _statements(rows: int) -> list[str]:
         return [
-            'TRUNCATE "user" RESTART IDENTITY',
-            f"INSERT INTO \"user\" (name) SELECT 'User ' || n FROM generate_series(1, {rows}) n",
-            'ANALYZE "user"',
+            "TRUNCATE users RESTART IDENTITY",
+            f"INSERT INTO users (name) SELECT 'User ' || n FROM generate_series(1, {rows}) n",
+            "ANALYZE users",
         ]
 
     @staticmethod
     def _maria_statements(rows: int) -> list[str]:
         return [
-            "TRUNCATE user",
-            f"INSERT INTO user (name) SELECT concat('User ', seq) FROM seq_1_to_{rows}",
+            "TRUNCATE users",
+            f"INSERT INTO users (name) SELECT concat('User ', seq) FROM seq_1_to_{rows}",
         ]
 
 

@@ -17,7 +17,6 @@ from .tables import Results, by_clients, cells
 # one colour for each candidate in every panel, so that the bars are the legend
 COLOURS = {
     "baked": "#0b7a75",
-    "any_core": "#7fbcb8",
     "pre_ping": "#d1602d",
     "defaults": "#e8a87c",
     "unpooled": "#9b2226",

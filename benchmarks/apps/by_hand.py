@@ -9,9 +9,9 @@ from flask import Flask, Response, abort, jsonify, request
 from flask.typing import ResponseReturnValue
 from psycopg_pool import ConnectionPool
 
-INDEX = 'SELECT name FROM "user" WHERE id > %s ORDER BY id LIMIT %s'
-SHOW = 'SELECT id, name FROM "user" WHERE id = %s'
-CREATE = 'INSERT INTO "user" (name) VALUES (%s) RETURNING id'
+INDEX = "SELECT name FROM users WHERE id > %s ORDER BY id LIMIT %s"
+SHOW = "SELECT id, name FROM users WHERE id = %s"
+CREATE = "INSERT INTO users (name) VALUES (%s) RETURNING id"
 
 
 def create_app(*, autocommit: bool) -> Flask:

@@ -23,6 +23,8 @@ db = SQLAlchemy(model_class=Base)
 class User(db.Model):  # type: ignore[name-defined, misc]
     """A person in the directory."""
 
+    __tablename__ = "users"
+
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(50))
 
@@ -36,7 +38,7 @@ def create_app(engine_options: dict[str, Any]) -> Flask:
 
     @app.get("/users")
     def index() -> Response:
-        users = db.session.execute(db.select(User).order_by(User.id)).scalars()
+        users = db.session.scalars(db.select(User).order_by(User.id).limit(101)).all()
         return Response(",".join(user.name for user in users), mimetype="text/plain")
 
     @app.get("/users/<int:user_id>")
