@@ -85,7 +85,7 @@ def test_serving_loads_nothing_of_the_commands(project: Project) -> None:
         "import os, sys; from importlib import import_module\n"
         "import_module(os.environ['FLASK_APP']).create_app()\n"
         "heavy = ('rich', 'matplotlib', 'flask_migrate', 'alembic', 'mako', 'pygments')\n"
-        "print([name for name in sys.modules if 'pool.commands.' in name or name in heavy])"
+        "print([name for name in sys.modules if 'ops.commands.' in name or name in heavy])"
     )
     name = next((project.path / "src").iterdir()).name
     said = project.run("sqlite://", "python", "-c", code, FLASK_APP=name)
@@ -95,18 +95,22 @@ def test_serving_loads_nothing_of_the_commands(project: Project) -> None:
 def test_a_service_without_the_folder_is_whole(
     project: Project, template: Path, tmp_path: Path
 ) -> None:
-    """Delete pool/commands and the one line that names it: all else stays."""
+    """Delete pool/ops and its tests: the service's own tests pass, and it has no such pages."""
     baked = bake_into(tmp_path, template, project_slug="plain", docker="no", ci="none")
     package = baked.path / "src" / "plain"
-    shutil.rmtree(package / "pool" / "commands")
-    (baked.path / "tests" / "test_commands.py").unlink()
-    factory = package / "__init__.py"
-    lines = factory.read_text().splitlines(keepends=True)
-    (named,) = [line for line in lines if "commands" in line]
-    factory.write_text("".join(line for line in lines if line != named))
+    shutil.rmtree(package / "pool" / "ops")
+    shutil.rmtree(baked.path / "tests" / "pool")
     environment = os.environ | {"PYTHONPATH": str(package.parent)}
-    command = [project.program("flask"), "--app", "plain", "--debug", "routes"]
-    done = subprocess.run(
-        command, cwd=baked.path, env=environment, check=True, capture_output=True, text=True
-    )
-    assert "/pool.json" in done.stdout
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [project.program(command[0]), *command[1:]],
+            cwd=baked.path, env=environment, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("pytest", "-q", "-p", "no:cacheprovider")
+    routes = run("flask", "--app", "plain", "--debug", "routes")
+    assert "/users" in routes
+    assert "/pool.json" not in routes

@@ -216,9 +216,9 @@ def test_the_browser_is_told_how_long_pool_and_database_took(service: Watched, t
 
 
 def test_without_the_token_there_is_no_page(service: Watched, tab: Tab) -> None:
-    """A visitor finds nothing."""
+    """A browser asks for it; a visitor who has none is refused."""
     tab.open(f"http://127.0.0.1:{service.port}/pool")
 
-    assert "404" in tab.text("h1")
+    assert "401" in tab.text("h1")
     tab.open(f"http://127.0.0.1:{service.port}/pool", Authorization=TOKEN)
     assert tab.text("h1") == "The connection pool"

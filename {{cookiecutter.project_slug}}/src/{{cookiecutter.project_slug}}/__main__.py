@@ -32,7 +32,9 @@ def main() -> None:
             upgrade()
         app.extensions["pool"].prefill()
     # the debugger runs code: it answers this machine only
-    app.run(app.config["HOST"], app.config["PORT"], use_debugger=_is_local(app.config["HOST"]))
+    debugger = _is_local(app.config["HOST"])
+    # Flask would read .env once more, for the reloader's child to find it in its environment
+    app.run(app.config["HOST"], app.config["PORT"], load_dotenv=False, use_debugger=debugger)
 
 
 def _is_local(host: str) -> bool:

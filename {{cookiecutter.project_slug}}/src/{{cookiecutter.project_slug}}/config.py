@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,8 +25,7 @@ CHECKS = {
 
 def init_app(app: Flask, test_config: Mapping[str, Any] | None) -> None:
     """Fill `app.config`; SettingError with a line for each value that is not accepted."""
-    with app.open_resource("defaults.toml") as file:
-        defaults = tomllib.load(file)
+    defaults = tomllib.loads(Path(app.root_path, "defaults.toml").read_text("utf-8"))
     checks = settings.CHECKS | CHECKS
     app.config.update(settings.read(defaults, environment(), test_config or {}, checks))
     if app.testing is not True and not app.debug:

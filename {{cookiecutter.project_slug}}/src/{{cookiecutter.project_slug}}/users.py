@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from flask import (
     Blueprint,
@@ -107,8 +107,14 @@ def whole_number(text: str) -> int | None:
 
 def checked_name() -> str:
     """Return the name from the JSON or form of a request, or answer 400."""
+    if not request.is_json:
+        refuse_other_sites()
+    data = request.get_data()
+    request.stream.read(1)  # 413: what has no length was cut at the limit, and nobody told
     try:
-        body: Any = request.get_json() if request.is_json else checked_form()
+        # Werkzeug would leave as %XX, or replace, what is no UTF-8
+        (unquote_to_bytes(data) if request.mimetype == FORM else data).decode()
+        body: Any = request.get_json() if request.is_json else request.form
     except (RecursionError, UnicodeDecodeError):
         abort(400)
     name = body.get("name") if hasattr(body, "get") else None
@@ -119,22 +125,16 @@ def checked_name() -> str:
     return name
 
 
-def checked_form() -> Any:
-    """Return the request's form, if it is UTF-8 and not another site's."""
+def refuse_other_sites() -> None:
+    """Answer 403 to a form that a page of another site sent."""
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
-    other = site not in ("same-origin", "none") if site else origin and not is_own(origin)
-    if other:
+    if site:
+        own = site in ("same-origin", "none")
+    else:  # an older browser; other clients send neither
+        own = origin is None or origin.partition("://")[2].lower() == request.host.lower()
+    if not own:
         abort(403, "This form was sent from another site.")
-    data = request.get_data()
-    # Werkzeug would leave as %XX, or replace, what is no UTF-8
-    (unquote_to_bytes(data) if request.mimetype == FORM else data).decode()
-    return request.form
-
-
-def is_own(origin: str) -> bool:
-    """Tell whether an Origin header names this service."""
-    return urlsplit(origin).netloc.lower() == request.host.lower()
 
 
 def wants_json() -> bool:

@@ -332,10 +332,9 @@ def test_one_request_holds_one_connection(app: Flask, engine: Engine) -> None:
 def test_many_rows_at_once_are_one_transaction(app: Flask, serve: Serve, method: str) -> None:
     def view() -> object:
         db.session.execute(insert(Item), [{"name": str(number)} for number in range(3)])
-        through_the_session().executemany(
-            "INSERT INTO pool_items (name) VALUES ({})".format("?" if is_sqlite() else "%s"),
-            [["A"], ["B"]],
-        )
+        mark = "?" if is_sqlite() else "%s"
+        put = f"INSERT INTO pool_items (name) VALUES ({mark})"  # noqa: S608
+        through_the_session().executemany(put, [["A"], ["B"]])
         inside = count()
         db.session.rollback()
         return inside

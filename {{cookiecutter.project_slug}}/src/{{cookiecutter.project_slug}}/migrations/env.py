@@ -55,7 +55,7 @@ def in_memory(engine: Engine) -> bool:
 
 def take_turn(connection: Connection) -> None:
     """Let one deployment migrate at a time, and don't queue up behind a busy table."""
-    driver: Any = connection.connection.driver_connection
+    driver: Any = connection.connection.dbapi_connection
     if hasattr(driver, "deadline"):
         driver.deadline = None
     if connection.dialect.name == "postgresql":

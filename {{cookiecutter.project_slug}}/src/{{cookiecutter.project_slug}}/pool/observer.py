@@ -15,7 +15,7 @@ class Observer:
     """
 
     def started(self, pool: FairQueuePool) -> None:
-        """This process is about to serve; the pool may be filled by now."""
+        """A process is about to serve; its pool may be filled by now."""
 
     def connected(self, pool: FairQueuePool, seconds: float) -> None:
         """A connection was opened, in this time."""

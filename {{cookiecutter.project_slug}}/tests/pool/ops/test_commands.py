@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -16,10 +17,15 @@ from flask.testing import FlaskCliRunner
 from sqlalchemy import func, select
 from werkzeug.serving import make_server
 
-import {{cookiecutter.project_slug}} as service
+from {{cookiecutter.project_slug}} import pool
+
+from ..conftest import Item, Make, db
 
 COMMANDS = ["trace", "status", "check", "plan", "bench"]
-SAFE = {"TESTING": True, "WEB_CONCURRENCY": 2}
+BENCH = ["bench", "--path", "/items"]
+
+sizing: Any = import_module(f"{pool.__name__}.ops.commands.sizing")
+steps: Any = import_module(f"{pool.__name__}.ops.commands.steps")
 
 
 def run(runner: FlaskCliRunner, *arguments: str) -> str:
@@ -32,17 +38,23 @@ def data(runner: FlaskCliRunner, *arguments: str) -> Any:
     return json.loads(run(runner, *arguments, "--format", "json"))
 
 
-def failure(runner: FlaskCliRunner, *arguments: str) -> str:
+def failure(runner: FlaskCliRunner, *arguments: str, exit_code: int = 1) -> str:
     result = runner.invoke(args=["pool", *arguments])
-    assert result.exit_code == 1
+    assert result.exit_code == exit_code
     (line,) = result.output.splitlines()
     assert line.startswith("Error: ")
     return str(line)
 
 
-def away(url: str) -> FlaskCliRunner:
-    app = service.create_app(SAFE | {"SQLALCHEMY_DATABASE_URI": url})
-    return app.test_cli_runner()
+@pytest.fixture
+def app(app: Flask) -> Flask:
+    """The application, with a view."""
+
+    @app.get("/items")
+    def items() -> str:
+        return ",".join(db.session.scalars(select(Item.name)))
+
+    return app
 
 
 @pytest.fixture
@@ -96,20 +108,24 @@ def test_a_concurrent_trace_shows_who_waits(
     assert rows[-2]["state"] == f"0 / {size}"
 
 
-def test_who_waits_takes_a_connection_after_its_return_was_noted() -> None:
-    gate = import_module(f"{service.__name__}.pool.commands.recorder").SteppedGate(1, 5)
-    assert gate.take()
-    waiter = Thread(target=gate.wait)
+def test_who_waits_takes_a_connection_after_its_return_was_noted(app: Flask) -> None:
+    numbers = {"pool_size": 1, "max_overflow": 0, "wait_timeout": 5}
+    engine = app.extensions["pool"].another("default", poolclass=steps.SteppedPool, **numbers)
+    held = engine.connect()
+    waiter = Thread(target=lambda: engine.connect().close())
     waiter.start()
-    while not gate.waiting:
+    while not engine.pool.waiting():
         sleep(0.001)
 
-    gate.release()
+    engine.pool.stopped = True
+    held.close()
     waiter.join(0.05)
     assert waiter.is_alive()
-    gate.noted.release()
+    assert (engine.pool.checkedout(), engine.pool.checkedin()) == (0, 1)
+    engine.pool.go_on()
     waiter.join(5)
     assert not waiter.is_alive()
+    engine.dispose()
 
 
 def test_a_trace_is_a_plain_table_or_markdown_for_other_programs(runner: FlaskCliRunner) -> None:
@@ -128,12 +144,15 @@ def test_a_trace_is_a_plain_table_or_markdown_for_other_programs(runner: FlaskCl
     ("url", "command"),
     [
         ("sqlite:////nowhere/to/be/found.db", "bench"),
+        ("postgresql://nobody:secret@127.0.0.1:1/none", "bench"),
         ("postgresql://nobody:secret@127.0.0.1:1/none", "trace"),
         ("mysql://nobody:secret@127.0.0.1:1/none", "check"),
     ],
 )
-def test_a_database_that_is_away_is_told_in_one_line(url: str, command: str) -> None:
-    told = failure(away(url), command)
+def test_a_database_that_is_away_is_told_in_one_line(
+    make_app: Make, url: str, command: str
+) -> None:
+    told = failure(make_app(SQLALCHEMY_DATABASE_URI=url).test_cli_runner(), command)
 
     assert "OperationalError: " in told
     assert "secret" not in told
@@ -148,11 +167,10 @@ def test_status_asks_the_running_service(runner: FlaskCliRunner, address: str) -
     assert ["capacity", "3"] in [line.split() for line in table.splitlines()]
 
 
-def test_status_needs_the_token(app: Flask, runner: FlaskCliRunner, address: str) -> None:
+def test_status_needs_the_token(app: Flask, make_app: Make, address: str) -> None:
     app.config["OPS_TOKEN"] = "another"  # noqa: S105
-    other = service.create_app(SAFE | {"SQLALCHEMY_DATABASE_URI": "sqlite://"})
 
-    told = failure(other.test_cli_runner(), "status", "--url", address)
+    told = failure(make_app().test_cli_runner(), "status", "--url", address)
 
     assert "answered 404: is OPS_TOKEN the service's own?" in told
 
@@ -162,7 +180,26 @@ def test_a_service_that_is_not_there_is_told_in_one_line(runner: FlaskCliRunner,
     assert url in failure(runner, "status", "--url", url)
 
 
-def test_settings_that_fit_have_no_error(runner: FlaskCliRunner) -> None:
+def test_status_ends_quietly_even_under_a_shell_that_ignores_interrupts(
+    runner: FlaskCliRunner, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(seconds: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    status = import_module(f"{pool.__name__}.ops.commands.status")
+    monkeypatch.setattr(status, "sleep", interrupt)
+    kept = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        result = runner.invoke(args=["pool", "status", "--url", address, "--watch"])
+    finally:
+        signal.signal(signal.SIGINT, kept)
+
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_settings_that_fit_have_no_error(make_app: Make) -> None:
+    runner = make_app(WEB_CONCURRENCY=2).test_cli_runner()
+
     found = data(runner, "check")
 
     assert found["ok"]
@@ -170,16 +207,14 @@ def test_settings_that_fit_have_no_error(runner: FlaskCliRunner) -> None:
     assert "6 connections (2 workers x 3)" in run(runner, "check")
 
 
-def test_binds_on_one_server_share_its_limit(migrated: str) -> None:
-    settings = {"SQLALCHEMY_DATABASE_URI": migrated, "SQLALCHEMY_BINDS": {"other": migrated}}
-    app = service.create_app(SAFE | settings | {"SQLALCHEMY_POOL_SIZE": 2})
+def test_binds_on_one_server_share_its_limit(make_app: Make, database_url: str) -> None:
+    app = make_app(SQLALCHEMY_BINDS={"other": database_url}, WEB_CONCURRENCY=2)
 
     pools = data(app.test_cli_runner(), "check")["pools"]
 
-    service.db.db.metadatas.pop("other")  # the extension keeps it for every application
-    capacity = 2 + app.config["SQLALCHEMY_MAX_OVERFLOW"]
+    db.metadatas.pop("other")  # the extension keeps it for every application
     assert {pool["pool"] for pool in pools} == {"default", "other"}
-    assert [pool["needed"] for pool in pools] == [2 * 2 * capacity] * 2
+    assert [pool["needed"] for pool in pools] == [2 * 2 * 3] * 2
 
 
 def test_too_many_instances_are_an_error(runner: FlaskCliRunner) -> None:
@@ -198,9 +233,9 @@ def test_too_many_instances_are_an_error(runner: FlaskCliRunner) -> None:
     ],
 )
 def test_a_database_in_memory_is_for_one_process(
-    settings: dict[str, Any], exit_code: int, severity: str, name: str
+    make_app: Make, settings: dict[str, Any], exit_code: int, severity: str, name: str
 ) -> None:
-    app = service.create_app(SAFE | settings | {"SQLALCHEMY_DATABASE_URI": "sqlite://"})
+    app = make_app(**settings, SQLALCHEMY_DATABASE_URI="sqlite://")
 
     result = app.test_cli_runner().invoke(args=["pool", "check", "--format", "json"])
 
@@ -209,33 +244,25 @@ def test_a_database_in_memory_is_for_one_process(
     assert (severity, name) in [(found["severity"], found["name"]) for found in findings]
 
 
-def test_threads_beyond_the_pool_are_a_warning(migrated: str) -> None:
-    few = {"SQLALCHEMY_POOL_SIZE": 1, "SQLALCHEMY_MAX_OVERFLOW": 1, "WEB_THREADS": 3}
-    app = service.create_app(SAFE | few | {"SQLALCHEMY_DATABASE_URI": migrated})
-
-    findings = data(app.test_cli_runner(), "check")["findings"]
+def test_threads_beyond_the_pool_are_a_warning(make_app: Make) -> None:
+    findings = data(make_app(WEB_THREADS=4).test_cli_runner(), "check")["findings"]
 
     (found,) = [found for found in findings if found["name"] == "threads"]
     assert (found["severity"], found["pool"]) == ("warning", "default")
-    app.extensions["pool"].engines["default"].dispose()
 
 
 @pytest.mark.parametrize(
     ("servers", "load", "waits"), [(1, 0.5, 0.5), (2, 1.0, 1 / 3), (3, 2.0, 4 / 9)]
 )
 def test_the_queue_is_that_of_the_textbooks(servers: int, load: float, waits: float) -> None:
-    queueing = import_module(f"{service.__name__}.pool.commands.queueing")
-
-    queue = queueing.smallest(load, 0, 1 - waits - 1e-9)
+    queue = sizing.smallest(load, 0, 1 - waits - 1e-9)
 
     assert (queue.servers, queue.waits) == (servers, pytest.approx(waits))
     assert queue.mean_wait == pytest.approx(waits / (servers - load))
 
 
 def test_a_large_queue_is_as_exact_as_a_small_one() -> None:
-    queueing = import_module(f"{service.__name__}.pool.commands.queueing")
-
-    queue = queueing.smallest(250_000, 0, 0.99)
+    queue = sizing.smallest(250_000, 0, 0.99)
 
     # Halfin and Whitt: load + beta * sqrt(load), beta 2.3 for a share of 1 %
     assert 250_000 + 2 * 500 < queue.servers < 250_000 + 2.6 * 500
@@ -262,7 +289,7 @@ def test_a_plan_is_measured_from_the_running_service(
     def visit() -> None:
         client = app.test_client()
         while not done.wait(0.001):
-            client.get("/users")
+            client.get("/items")
 
     load = Thread(target=visit)
     load.start()
@@ -277,12 +304,27 @@ def test_a_plan_is_measured_from_the_running_service(
     assert "used no connection" in told
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "plan --rate", "plan --hold", "plan --python", "plan --wait", "plan --percentile",
+        "plan --interval", "bench --seconds", "bench --simulate-latency", "status --interval",
+    ],
+)  # fmt: skip
+def test_a_number_that_is_none_is_refused_in_one_line(make_app: Make, option: str) -> None:
+    runner = make_app().test_cli_runner()
+
+    for wrong in ("nan", "inf", "-inf", "-1", "many"):
+        assert option.split()[1] in failure(runner, *option.split(), wrong, exit_code=2)
+
+
 def test_a_bench_compares_pools_and_leaves_nothing_behind(
     app: Flask, runner: FlaskCliRunner
 ) -> None:
+    own = app.extensions["pool"].engines["default"]
     arguments = ["--seconds", "0.5", "--rounds", "1", "--threads", "2"]
 
-    unpooled, *pooled = data(runner, "bench", *arguments)["results"]
+    unpooled, *pooled = data(runner, *BENCH, *arguments)["results"]
 
     assert (unpooled["variant"], unpooled["ratio"]) == ("unpooled", 1)
     assert [result["variant"] for result in pooled] == [
@@ -292,12 +334,24 @@ def test_a_bench_compares_pools_and_leaves_nothing_behind(
     assert unpooled["opened"] == unpooled["requests"]
     assert all(result["opened"] <= 3 for result in pooled)
     with app.app_context():
-        assert service.db.db.session.scalar(select(func.count(service.models.User.id))) == 0
+        assert db.engine is own
+        assert db.session.scalar(select(func.count(Item.id))) == 0
 
 
-def test_a_bench_refuses_what_it_cannot_measure(runner: FlaskCliRunner, tmp_path: Path) -> None:
-    assert "nothing to compare" in failure(away("sqlite://"), "bench")
+def test_a_bench_refuses_what_it_cannot_measure(make_app: Make, runner: FlaskCliRunner) -> None:
+    memory = make_app(SQLALCHEMY_DATABASE_URI="sqlite://").test_cli_runner()
+
+    assert "nothing to compare" in failure(memory, "bench")
     assert "404" in failure(runner, "bench", "--seconds", "1", "--path", "/nowhere")
-    for wrong in ("bench.txt", str(tmp_path / "nowhere" / "bench.svg")):
-        result = runner.invoke(args=["pool", "bench", "--plot", wrong])
-        assert (result.exit_code, "--plot" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["bench.txt", "nowhere/bench.svg", "folder.svg"])
+def test_a_bench_refuses_a_picture_that_it_cannot_write_before_it_measures(
+    runner: FlaskCliRunner, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "folder.svg").mkdir()
+
+    told = failure(runner, *BENCH, "--plot", str(tmp_path / name), exit_code=2)
+
+    assert told.startswith("Error: --plot: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.svg"]

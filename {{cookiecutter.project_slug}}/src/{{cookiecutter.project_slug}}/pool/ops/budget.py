@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isinf
 from threading import Thread
@@ -16,8 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..queue_pool import FairQueuePool
-from .hosts import on_same_server
-from .limits import Limits, limits
+from .server import Server, look, on_same_server
 
 PATIENCE = 0.5  # seconds that a page waits for the server's limits; the next one will have them
 VALID = 60.0  # seconds
@@ -62,7 +61,7 @@ class Budget:
 
 
 def budget(
-    settings: Mapping[str, Any], limits: Limits, instances: int = 1, pools: int = 1
+    settings: Mapping[str, Any], server: Server, instances: int = 1, pools: int = 1
 ) -> Budget:
     """Count what `instances` of this service open, with `pools` engines on this server."""
     # a pooler has limits of its own, and shares few of the server's connections among many
@@ -73,7 +72,7 @@ def budget(
         capacity=settings["SQLALCHEMY_POOL_SIZE"] + settings["SQLALCHEMY_MAX_OVERFLOW"],
         threads=settings["WEB_THREADS"],
         pools=pools,
-        limit=None if behind_pooler else limits.available,
+        limit=None if behind_pooler else server.available,
     )
 
 
@@ -85,7 +84,7 @@ def report(app: Flask) -> Iterator[tuple[int, str]]:
             continue
         try:
             with engine.connect() as connection:
-                found = limits(connection)
+                found = look(connection)
         except SQLAlchemyError as error:
             yield logging.WARNING, f"pool {name}: no limits known: {type(error).__name__}"
             continue
@@ -103,18 +102,16 @@ def report(app: Flask) -> Iterator[tuple[int, str]]:
 
 
 class Question(Thread):
-    """One connection's look at the server's limits."""
+    """One connection's look at the server."""
 
-    def __init__(self, engine: Engine, known: Limits | None) -> None:
+    def __init__(self, engine: Engine, known: Server | None) -> None:
         super().__init__(daemon=True)
-        self.engine = engine
-        self.limits = known
-        self.asked = monotonic()
+        self.engine, self.server, self.asked = engine, known, monotonic()
 
     def run(self) -> None:
         """Ask, or leave what was known as it is."""
-        with contextlib.suppress(SQLAlchemyError), self.engine.connect() as connection:
-            self.limits = limits(connection)
+        with suppress(SQLAlchemyError), self.engine.connect() as connection:
+            self.server = look(connection)
 
 
 def granted(name: str) -> dict[str, Any] | None:
@@ -124,29 +121,20 @@ def granted(name: str) -> dict[str, Any] | None:
     pool = engine.pool
     if found is None or not isinstance(pool, FairQueuePool) or isinf(pool.capacity):
         return None
-    own = {
-        "SQLALCHEMY_POOL_SIZE": pool.size(),
-        "SQLALCHEMY_MAX_OVERFLOW": int(pool.capacity) - pool.size(),
-    }
+    own = {"SQLALCHEMY_POOL_SIZE": int(pool.capacity), "SQLALCHEMY_MAX_OVERFLOW": 0}
     plan = budget(current_app.config | own, found, pools=on_same_server(engine, engines.values()))
-    return {
-        "server": found.server,
-        "workers": plan.workers,
-        "threads": plan.threads,
-        "needed": plan.needed,
-        "limit": plan.limit,
-        "fits": plan.fits,
-        "text": str(plan),
-    }
+    shown = ("workers", "threads", "needed", "limit", "fits")
+    told = {name: getattr(plan, name) for name in shown}
+    return told | {"server": found.name, "text": str(plan)}
 
 
-def _ask(engine: Engine) -> Limits | None:
+def _ask(engine: Engine) -> Server | None:
     questions: dict[Engine, Question] = current_app.extensions.setdefault("pool_limits", {})
     last, pool = questions.get(engine), engine.pool
     if last is None or (not last.is_alive() and monotonic() - last.asked > VALID):
         if isinstance(pool, FairQueuePool) and pool.checkedout() >= pool.capacity:
-            return last.limits if last else None  # requests need the connections more
-        last = questions[engine] = Question(engine, last.limits if last else None)
+            return last.server if last else None  # requests need the connections more
+        last = questions[engine] = Question(engine, last.server if last else None)
         last.start()
     last.join(PATIENCE)
-    return last.limits
+    return last.server

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-from threading import Lock
-from time import sleep
+from threading import Lock, get_ident
+from time import sleep, time
 from typing import Any
 from weakref import WeakSet
 
@@ -17,7 +18,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from ..errors import REASONS
 from ..observer import Observer
 from ..queue_pool import FairQueuePool
-from . import leaks
+from . import shared
 
 BUCKETS = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
@@ -45,7 +46,7 @@ RETRIES = Counter(
     "db_client_request_retries", "Safe requests run once more after their connection died."
 )
 UNAVAILABLE = Counter(
-    "db_client_request_unavailable", "Requests answered with 503 because of the database.", ["reason"]
+    "db_client_request_unavailable", "Requests answered with 503 for the database.", ["reason"]
 )
 
 Change = tuple[Callable[[Any], object], Any]
@@ -58,6 +59,15 @@ _all: WeakSet[_PoolMetrics] = WeakSet()
 def watch(pool: FairQueuePool, name: str) -> None:
     """Count what this pool does, and those that take its place."""
     pool.observers.append(_PoolMetrics(name))
+
+
+def show(pools: Iterable[object]) -> None:
+    """Have the numbers of pools be there before anything has happened."""
+    for pool in pools:
+        if isinstance(pool, FairQueuePool):
+            for observer in pool.observers:
+                if isinstance(observer, _PoolMetrics):
+                    observer.started(pool)
 
 
 def watch_requests(observers: list[Observer]) -> None:
@@ -82,17 +92,13 @@ class _PoolMetrics(Observer):
             self._replaced = {reason: REPLACED.labels(name, reason) for reason in REPLACED_REASONS}
         _all.add(self)
 
-    def started(self, pool: FairQueuePool) -> None:
+    def queued(self, pool: FairQueuePool) -> None:
         self._note(pool)
+
+    started = closed = queued
 
     def connected(self, pool: FairQueuePool, seconds: float) -> None:
         self._note(pool, (self._create_time.observe, seconds))
-
-    def closed(self, pool: FairQueuePool) -> None:
-        self._note(pool)
-
-    def queued(self, pool: FairQueuePool) -> None:
-        self._note(pool)
 
     def checked_out(self, pool: FairQueuePool, waited: float) -> None:
         self._note(pool, (self._wait_time.observe, waited))
@@ -108,23 +114,26 @@ class _PoolMetrics(Observer):
 
     def leaked(self, pool: FairQueuePool, taker: str) -> None:
         self._note(pool, (self._leaks.inc, 1))
-        leaks.note(self._name, taker)
+        _remember(self._name, taker)
 
     def _note(self, pool: FairQueuePool, *changes: Change) -> None:
         record(*changes, (self._show, pool))
 
     def _show(self, latest: FairQueuePool) -> None:
         """Read the pools, which happens after whatever has changed them."""
-        self._pools.add(latest)
-        used = idle = waiting = 0
-        for pool in self._pools:  # one, unless a disposed one is still in use
-            used += pool.checkedout()
-            idle += pool.open_idle()
-            waiting += pool.waiting()
-        before, self.shown = self.shown, (used, idle, waiting, latest.size(), latest.capacity)
-        for gauge, value, shown in zip(self._gauges, self.shown, before, strict=True):
-            if value is not None and value != shown:
-                gauge.set(value)
+        if latest not in self._pools:
+            self._pools.add(latest)
+        # one, unless a disposed one is still in use
+        pools = (latest,) if len(self._pools) == 1 else tuple(self._pools)
+        now = (
+            sum(map(FairQueuePool.checkedout, pools)), sum(map(FairQueuePool.open_idle, pools)),
+            sum(map(FairQueuePool.waiting, pools)), latest.size(), latest.capacity,
+        )  # fmt: skip
+        if now != self.shown:
+            for gauge, value, shown in zip(self._gauges, now, self.shown, strict=True):
+                if value != shown:
+                    gauge.set(value)
+            self.shown = now
 
 
 class _RequestMetrics(Observer):
@@ -179,3 +188,27 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(
         before=_busy.acquire, after_in_parent=_busy.release, after_in_child=_after_fork
     )
+
+
+# who leaked a connection last: a file that all workers tell
+
+
+_own: dict[str, dict[str, Any]] = {}
+
+
+def last_leaks() -> dict[str, dict[str, Any]]:
+    """Return of each pool the last leak in any worker: its taker, and the time."""
+    folder = shared.folder()
+    with suppress(OSError, ValueError):
+        if folder is not None:
+            return dict(json.loads((folder / "leaks.json").read_text("utf-8")))
+    return dict(_own)
+
+
+def _remember(name: str, taker: str) -> None:
+    folder, _own[name] = shared.folder(), {"taker": taker, "time": time()}
+    if folder is not None:
+        draft = folder / f"draft_{get_ident()}_{os.getpid()}.json"
+        with suppress(OSError):  # a full disk must not keep a connection from its pool
+            draft.write_text(json.dumps(last_leaks() | {name: _own[name]}), encoding="utf-8")
+            draft.replace(folder / "leaks.json")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hmac
 
-from flask import (
-    Blueprint, Response, abort, current_app, jsonify, make_response, render_template, request,
-)  # fmt: skip
+from flask import Blueprint, Response, abort, current_app, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import ServiceUnavailable
 
-from .samples import exposition
-from .snapshot import snapshot
+from .data import exposition, snapshot
+from .metrics import show
 
 POLICY = "default-src 'self'; frame-ancestors 'none'"
 
@@ -19,6 +19,18 @@ bp = Blueprint(
     "pool", __name__, template_folder="templates", static_folder="static",
     static_url_path="/pool/static",
 )  # fmt: skip
+
+
+@bp.before_request
+def look() -> None:
+    """Have this process's own numbers be there from the first look on."""
+    show(engine.pool for engine in current_app.extensions["pool"].engines.values())
+
+
+@bp.errorhandler(OSError)
+def unreadable(error: OSError) -> ResponseReturnValue:
+    """Say that what the workers share can't be read now."""
+    return current_app.handle_http_exception(ServiceUnavailable("Try again shortly."))
 
 
 @bp.get("/metrics")
@@ -32,7 +44,7 @@ def metrics() -> Response:
 def page() -> Response:
     """The page; its script asks for the data."""
     require_operator(ask=True)
-    response = make_response(render_template("pool.html"))
+    response = Response(render_template("pool.html"))
     response.headers["Content-Security-Policy"] = POLICY
     return response
 
@@ -61,7 +73,6 @@ def require_operator(*, ask: bool = False) -> None:
 
 
 def _given() -> bytes:
-    """Return the token of the request, in the bytes that were sent."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip().encode("latin-1", "replace")

@@ -37,8 +37,7 @@ class _Waits(Observer):
     def checked_out(self, pool: FairQueuePool, waited: float) -> None:
         _spend("pool", waited)
 
-    def timed_out(self, pool: FairQueuePool, waited: float) -> None:
-        _spend("pool", waited)
+    timed_out = checked_out
 
 
 def _begin(connection: Connection, *_: Any) -> None:

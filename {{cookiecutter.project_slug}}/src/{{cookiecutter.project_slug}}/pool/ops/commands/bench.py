@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ from flask.cli import with_appcontext
 from sqlalchemy.engine import URL, Engine
 
 from ...options import is_memory
-from ..hosts import place
+from ..server import place
 from . import Command, report
 from .latency import far_away
-from .measure import check, rounds, variants
+from .measure import rounds, variants
 
 FAR = report.Number(0, 10_000)
 PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
@@ -61,30 +63,24 @@ def command(
     else:
         click.echo(f"{title}, no HTTP server; {place(engine.url)}")
         click.echo(f"{number} rounds in turns after a warm-up; medians, ratio to unpooled\n")
-        report.show(report.table(COLUMNS, [row(result) for result in results]))
+        report.show(report.table(COLUMNS, map(_row, results)))
     if plot:
         draw(plot, results, title)
 
 
 def run(url: URL, path: str, threads: int, number: int, seconds: float) -> list[dict[str, Any]]:
     """Measure all variants, with a progress bar for whoever looks."""
-    from rich.console import Console  # not needed to serve
-    from rich.progress import Progress
-
     found = variants(url)
-    for variant in found:
-        check(variant, path)
-    console = Console(stderr=True)
     slices = len(found) * (number + 1)
+    steps: Any = nullcontext(rounds(found, path, threads, number, seconds / slices))
+    if sys.stderr.isatty():
+        steps = click.progressbar(steps.enter_result, slices, file=sys.stderr)
     try:
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("warming up", total=slices)
-            for name in rounds(found, path, threads, number, seconds / slices):
-                progress.update(task, description=name, advance=1)
+        with steps as progress:
+            deque(progress, maxlen=0)
     finally:
-        for variant in found:
-            for engine in variant.engines.values():
-                engine.dispose()
+        for engine in (engine for variant in found for engine in variant.engines.values()):
+            engine.dispose()
     return [variant.result(found[0]) for variant in found]
 
 
@@ -104,13 +100,12 @@ def reached(url: URL, milliseconds: float | None) -> Iterator[URL]:
             yield url.set(host="127.0.0.1", port=port)
 
 
-def row(result: dict[str, Any]) -> tuple[object, ...]:
-    return (
-        result["variant"], f"{result['requests_per_second']:,.0f}",
-        f"{result['lowest']:,.0f} to {result['highest']:,.0f}", f"{result['ratio']:.2f}",
-        f"{result['median_ms']:.2f}", f"{result['percentile_95_ms']:.2f}",
-        result["opened"], result["failed"],
-    )  # fmt: skip
+def _row(found: dict[str, Any]) -> list[str]:
+    line = (
+        "{variant}|{requests_per_second:,.0f}|{lowest:,.0f} to {highest:,.0f}|{ratio:.2f}"
+        "|{median_ms:.2f}|{percentile_95_ms:.2f}|{opened}|{failed}"
+    )
+    return line.format(**found).split("|")
 
 
 def check_plot(file: Path) -> None:
@@ -118,12 +113,10 @@ def check_plot(file: Path) -> None:
     if file.suffix not in (".svg", ".png"):
         raise click.UsageError("--plot: FILE.svg or FILE.png")
     there = file.exists()
-    try:
+    with _writing(file):
         file.open("ab").close()
         if not there:
             file.unlink()
-    except OSError as error:
-        raise click.UsageError(f"--plot: {file}: {error.strerror}") from error
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -148,7 +141,13 @@ def draw(file: Path, results: list[dict[str, Any]], title: str) -> None:
     axes.set_xlabel("requests a second: median, and the range of the rounds")
     axes.set_title(title, loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    try:
+    with _writing(file):
         figure.savefig(file)
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise click.ClickException(f"--plot: {file}: {error.strerror}") from error
+        raise click.UsageError(f"--plot: {file}: {error.strerror}") from error

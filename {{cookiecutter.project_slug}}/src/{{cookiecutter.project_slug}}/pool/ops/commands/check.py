@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
-from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
 
+from ...extension import Pools
 from ...options import is_memory
 from ..budget import budget
-from ..hosts import on_same_server, place
+from ..server import Server, look, on_same_server, place
 from . import Command, report
 from .findings import CHECKS, ERROR, SEVERITIES, Finding, Subject
-from .session import ask_console, look
+from .pgbouncer import ask_console
 
 COLUMNS = ("Pool", "Severity", "Finding", "Advice")
 MANY = click.IntRange(1, 1_000_000)
@@ -35,8 +35,8 @@ def command(context: click.Context, instances: int, form: str) -> None:
 
     Example: flask pool check --instances 3 --format json
     """
-    engines: dict[str, Engine] = current_app.extensions["pool"].engines
-    subjects = {name: examine(name, engines, instances) for name in engines}
+    pools: Pools = current_app.extensions["pool"]
+    subjects = {name: examine(name, pools, instances) for name in pools.engines}
     found = [
         (name, finding)
         for name, subject in subjects.items()
@@ -45,52 +45,53 @@ def command(context: click.Context, instances: int, form: str) -> None:
     ]
     found.sort(key=lambda pair: SEVERITIES.index(pair[1].severity))
     failed = any(finding.severity == ERROR for _, finding in found)
-    if form == "json":
-        report.dump(as_data(subjects, found, ok=not failed))
-    else:
-        as_text(subjects, found)
+    (as_json if form == "json" else as_text)(subjects, found, failed)
     context.exit(failed)
 
 
-def examine(name: str, engines: Mapping[str, Engine], instances: int) -> Subject:
+def examine(name: str, pools: Pools, instances: int) -> Subject:
     """Look at one database."""
-    settings, engine = current_app.config, engines[name]
-    session = look(name, current_app.extensions["pool"])
+    settings, engine = current_app.config, pools.engines[name]
+    server, refused = connect(name, pools)
     one = {"SQLALCHEMY_POOL_SIZE": 1, "SQLALCHEMY_MAX_OVERFLOW": 0} if is_memory(engine.url) else {}
-    pools = on_same_server(engine, engines.values())
-    plan = budget({**settings, **one}, session.limits, instances, pools)
+    same = on_same_server(engine, pools.engines.values())
+    plan = budget({**settings, **one}, server, instances, same)
     timeout = settings["SQLALCHEMY_CONNECT_TIMEOUT"]
-    pooler = ask_console(engine, timeout) if session.pooler else None
-    return Subject(engine.url, settings, plan, session, pooler)
+    pooler = ask_console(engine, timeout) if server.pooler else None
+    return Subject(engine.url, settings, plan, server, pooler, refused)
 
 
-def as_data(subjects: dict[str, Subject], found: Found, ok: bool) -> dict[str, object]:
-    """Return what a pipeline reads."""
-    return {
-        "ok": ok,
-        "findings": [{"pool": name} | asdict(finding) for name, finding in found],
-        "pools": [
-            {
-                "pool": name,
-                "database": place(subject.url),
-                "server": subject.session.limits.server,
-                "needed": subject.budget.needed,
-                "limit": subject.budget.limit,
-                "fits": subject.budget.fits,
-                "text": str(subject.budget),
-            }
-            for name, subject in subjects.items()
-        ],
-    }
+def connect(name: str, pools: Pools) -> tuple[Server, bool]:
+    """Connect as configured, or as behind PgBouncer if that refuses the options."""
+    try:
+        with pools.unpooled(name).connect() as connection:
+            return look(connection), False
+    except DBAPIError as error:
+        if "startup parameter" not in str(error.orig):
+            raise
+    arguments = dict(pools.options[name]["connect_args"], prepare_threshold=None)
+    arguments.pop("options", None)
+    with pools.unpooled(name, connect_args=arguments).connect() as connection:
+        return look(connection), True
 
 
-def as_text(subjects: dict[str, Subject], found: Found) -> None:
+def as_json(subjects: dict[str, Subject], found: Found, failed: bool) -> None:
+    """Print what a pipeline reads."""
+    pools = [
+        {"pool": name, "database": place(subject.url), "server": subject.server.name}
+        | {key: getattr(subject.budget, key) for key in ("needed", "limit", "fits")}
+        | {"text": str(subject.budget)}
+        for name, subject in subjects.items()
+    ]
+    findings = [{"pool": name} | asdict(finding) for name, finding in found]
+    report.dump({"ok": not failed, "findings": findings, "pools": pools})
+
+
+def as_text(subjects: dict[str, Subject], found: Found, failed: bool) -> None:
     """Print what a person reads."""
     for name, subject in subjects.items():
-        click.echo(f"{name}: {subject.budget}; {subject.session.limits.server}")
-    if not found:
-        click.echo("No findings.")
-        return
-    click.echo()
-    rows = [(name, finding.severity, finding.message, finding.advice) for name, finding in found]
-    report.show(report.table(COLUMNS, rows))
+        click.echo(f"{name}: {subject.budget}; {subject.server.name}")
+    click.echo("" if found else "No findings.")
+    if found:
+        rows = [(name, each.severity, each.message, each.advice) for name, each in found]
+        report.show(report.table(COLUMNS, rows))

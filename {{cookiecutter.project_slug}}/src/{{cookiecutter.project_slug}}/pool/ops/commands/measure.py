@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 from time import perf_counter
@@ -21,8 +20,6 @@ from ...extension import Pools
 from ...options import POOL_OPTIONS, engine_options
 from ...queue_pool import FairQueuePool
 from .. import metrics
-
-UNPOOLED = "unpooled"
 
 
 @dataclass
@@ -60,91 +57,71 @@ class Variant:
 def variants(url: URL) -> list[Variant]:
     """Return the kinds of pool; nothing else of the service differs."""
     pools: Pools = current_app.extensions["pool"]
-    size = {
-        "pool_size": pools.settings["SQLALCHEMY_POOL_SIZE"],
-        "max_overflow": pools.settings["SQLALCHEMY_MAX_OVERFLOW"],
-    }
     own = engine_options(url, pools.settings, {"poolclass": FairQueuePool})
+    size = {name: own[name] for name in ("pool_size", "max_overflow")}
     kinds: dict[str, dict[str, Any]] = {
-        UNPOOLED: {"poolclass": NullPool},
+        "unpooled": {"poolclass": NullPool},
         "pooled": {"poolclass": QueuePool, **size},
         "pooled, pre-ping": {"poolclass": QueuePool, "pool_pre_ping": True, **size},
-        "as configured": {key: own[key] for key in own.keys() & {"poolclass", *POOL_OPTIONS}},
+        "as configured": {name: own[name] for name in own.keys() & {"poolclass", *POOL_OPTIONS}},
     }
-    return [Variant(name, engines(pools, url, kind)) for name, kind in kinds.items()]
+    return [Variant(name, _engines(pools, url, kind)) for name, kind in kinds.items()]
 
 
-def engines(pools: Pools, url: URL, kind: dict[str, Any]) -> dict[str | None, Engine]:
-    """Make the engines of the service again, with another kind of pool."""
-    found: dict[str | None, Engine] = {}
-    for name in pools.engines:
-        default = name == "default"
-        engine = pools.another(name, **kind, **({"url": url} if default else {}))
+def _engines(pools: Pools, url: URL, kind: dict[str, Any]) -> dict[str | None, Engine]:
+    found: dict[str | None, Engine] = {None: pools.another("default", url=url, **kind)}
+    found |= {name: pools.another(name, **kind) for name in pools.engines if name != "default"}
+    for name, engine in found.items():
         if isinstance(engine.pool, FairQueuePool):
-            metrics.watch(engine.pool, name)  # as in the service
-        found[None if default else name] = engine
+            metrics.watch(engine.pool, name or "default")  # as in the service
     return found
-
-
-@contextmanager
-def serving(variant: Variant) -> Iterator[Flask]:
-    """Have the application use this variant's engines."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    in_use: dict[str | None, Engine] = app.extensions["sqlalchemy"].engines
-    own = dict(in_use)
-    in_use.update(variant.engines)
-    try:
-        yield app
-    finally:
-        in_use.update(own)
 
 
 def rounds(
     found: list[Variant], path: str, threads: int, number: int, seconds: float
 ) -> Iterator[str]:
     """Measure each variant in each round, in turns forwards and backwards; the first warms up."""
-    with ThreadPoolExecutor(threads) as executor:
-        for turn in range(number + 1):
-            for variant in found[:: -1 if turn % 2 else 1]:
-                yield variant.name
-                measure(variant, path, executor, threads, seconds, warm_up=turn == 0)
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    in_use: dict[str | None, Engine] = app.extensions["sqlalchemy"].engines
+    own = dict(in_use)
+    try:
+        with ThreadPoolExecutor(threads) as executor:
+            for turn in range(number + 1):
+                for variant in found[:: -1 if turn % 2 else 1]:
+                    yield variant.name
+                    in_use.update(variant.engines)
+                    until = perf_counter() + seconds
+                    asked = [executor.submit(hammer, app, path, until) for _ in range(threads)]
+                    note(variant, [each.result() for each in asked], path, warm_up=turn == 0)
+    finally:
+        in_use.update(own)
 
 
-def measure(
-    variant: Variant, path: str, executor: ThreadPoolExecutor, threads: int, seconds: float,
-    warm_up: bool,
-) -> None:  # fmt: skip
-    """Let every thread send one request after the other for so long."""
-    until = perf_counter() + seconds
-    with serving(variant) as app:
-        found = list(executor.map(lambda _: hammer(app, path, until), range(threads)))
-    if warm_up:
-        variant.opened.clear()
-        return
-    variant.rates.append(sum(len(times) / sum(times) for times, _ in found))
-    variant.times += [time for times, _ in found for time in times]
-    variant.failed += sum(failed for _, failed in found)
-
-
-def hammer(app: Flask, path: str, until: float) -> tuple[list[float], int]:
-    """Send requests; return the time of each (seconds), and how many were not answered with 200."""
+def hammer(app: Flask, path: str, until: float) -> tuple[list[float], list[str]]:
+    """Send one request after the other; return times (seconds), and statuses other than 200."""
     environ = EnvironBuilder(path=path).get_environ()
     times: list[float] = []
-    failed = 0
+    failed: list[str] = []
     while not times or perf_counter() < until:
         started = perf_counter()
         status = run_wsgi_app(app, environ, buffered=True)[1]
         times.append(perf_counter() - started)
-        failed += not status.startswith("200")
+        if not status.startswith("200"):
+            failed.append(status)
     return times, failed
 
 
-def check(variant: Variant, path: str) -> None:
-    """Refuse to measure errors."""
-    environ = EnvironBuilder(path=path).get_environ()
-    with serving(variant) as app, ThreadPoolExecutor(1) as thread:  # without its context
-        status = thread.submit(run_wsgi_app, app, environ, True).result()[1]
-    variant.opened.clear()
-    if not status.startswith("200"):
+def note(
+    variant: Variant, found: list[tuple[list[float], list[str]]], path: str, *, warm_up: bool
+) -> None:
+    """Add what was measured; refuse to measure errors."""
+    failed = [status for _, statuses in found for status in statuses]
+    if not warm_up:
+        variant.rates.append(sum(len(times) / sum(times) for times, _ in found))
+        variant.times += [time for times, _ in found for time in times]
+        variant.failed += len(failed)
+    elif failed:
         hint = "is the database there, and migrated (flask db upgrade)?"
-        raise click.ClickException(f"GET {path} answers {status}: {hint}")
+        raise click.ClickException(f"GET {path} answers {failed[0]}: {hint}")
+    else:
+        variant.opened.clear()

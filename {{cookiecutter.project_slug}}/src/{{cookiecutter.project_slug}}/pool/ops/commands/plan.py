@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import monotonic, sleep
 
 import click
@@ -10,12 +10,11 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy.exc import SQLAlchemyError
 
-from ...extension import Pools
-from ..limits import limits
+from ..server import look
 from . import Command, first_line, report
-from .client import ask
 from .sizing import BUSY, MOST_LOAD, Demand, Plan
 from .sizing import plan as make_plan
+from .status import ask
 
 MODEL = "M/M/c queue, Erlang C (Gross and others, Fundamentals of Queueing Theory, 2.3)"
 GROWTH = (1, 10, 100, 1000)
@@ -23,7 +22,6 @@ ABOVE_0 = report.Number(0, 1e9, min_open=True)
 FROM_0 = report.Number(0, 1e6)
 PERCENT = report.Number(1, 99.999)
 SOME = click.IntRange(1, 1_000_000)
-USE_TIME = "db_client_connection_use_time_seconds"
 COLUMNS = (
     "Requests/s", "Instances", "Workers each", "Threads each", "Pool size", "Overflow",
     "Connections", "Server's limit", "Pooler",
@@ -65,14 +63,14 @@ def command(
     if not rate or not hold:
         raise click.UsageError("--rate and --hold are needed, or --from URL")
     demand = Demand(rate, hold / 1000, python / 1000, wait / 1000, percentile / 100)
-    if rate * (demand.hold + demand.python) > MOST_LOAD:
+    if demand.busy > MOST_LOAD:
         raise click.UsageError(f"more than {MOST_LOAD:g} requests at any time: too many to plan")
     limit = limit or ask_limit()
     workers = workers or current_app.config["WEB_CONCURRENCY"]
     plans = [
         make_plan(larger, workers, instances if factor == 1 else None, limit)
         for factor in GROWTH
-        if (larger := demand.times(factor)).rate * (larger.hold + larger.python) <= MOST_LOAD
+        if (larger := replace(demand, rate=rate * factor)).busy <= MOST_LOAD
     ]
     if form == "json":
         report.dump(
@@ -91,7 +89,7 @@ def as_text(demand: Demand, plans: list[Plan]) -> None:
         f"{100 * demand.share:g} % are to wait at most {1000 * demand.wait:g} ms\n"
         f"{MODEL}; a worker's Python busy for at most {100 * BUSY:g} %\n"
     )
-    report.show(report.table(COLUMNS, [row(plan) for plan in plans]))
+    report.show(report.table(COLUMNS, map(_row, plans)))
     click.echo(
         f"\nSQLALCHEMY_POOL_SIZE={first.pool_size}\nSQLALCHEMY_MAX_OVERFLOW={first.max_overflow}\n"
         f"WEB_CONCURRENCY={first.workers}\nWEB_THREADS={first.threads}\n\n"
@@ -100,8 +98,7 @@ def as_text(demand: Demand, plans: list[Plan]) -> None:
     )
 
 
-def row(plan: Plan) -> tuple[object, ...]:
-    """Return a line of the table."""
+def _row(plan: Plan) -> tuple[object, ...]:
     return (
         f"{plan.rate:.10g}", plan.instances, plan.workers, plan.threads, plan.pool_size,
         plan.max_overflow, plan.connections, plan.limit or "-", pooler(plan),
@@ -110,7 +107,7 @@ def row(plan: Plan) -> tuple[object, ...]:
 
 def pooler(plan: Plan) -> str:
     """Say whether the server serves all of this directly."""
-    family = pools().engines["default"].url.get_backend_name()
+    family = current_app.extensions["pool"].engines["default"].url.get_backend_name()
     if family == "sqlite":
         several = "use PostgreSQL or MariaDB: SQLite serves one instance"
         return several if plan.instances > 1 else "no"
@@ -122,17 +119,11 @@ def pooler(plan: Plan) -> str:
     return f"{name} with {plan.pooled_connections} server connections"
 
 
-def pools() -> Pools:
-    """Return the service's pools."""
-    own: Pools = current_app.extensions["pool"]
-    return own
-
-
 def ask_limit() -> int | None:
     """Ask the database server for its limit."""
     try:
-        with pools().unpooled("default").connect() as connection:
-            return limits(connection).available
+        with current_app.extensions["pool"].unpooled("default").connect() as connection:
+            return look(connection).available
     except SQLAlchemyError as error:
         click.echo(f"The server's limit is unknown: {first_line(error)}", err=True)
         return None
@@ -148,16 +139,10 @@ def measure(url: str, seconds: float) -> tuple[float, float]:
     return (now - count) / took, 1000 * (later - total) / (now - count)
 
 
-def used(url: str) -> tuple[float, float]:
+def used(url: str) -> tuple[int, float]:
     """Return how many connections were used, and the seconds of all."""
-    from prometheus_client.parser import text_string_to_metric_families  # not needed to serve
-
-    found: dict[str, float] = {}
     try:
-        for family in text_string_to_metric_families(ask(url, "/metrics")):
-            for sample in family.samples:
-                if sample.labels.get("pool_name") == "default":
-                    found[sample.name] = sample.value
-    except ValueError as error:
-        raise click.ClickException(f"{url}/metrics holds no metrics") from error
-    return found.get(f"{USE_TIME}_count", 0), found.get(f"{USE_TIME}_sum", 0)
+        (times,) = (pool["use_time"] for pool in ask(url)["pools"] if pool["name"] == "default")
+        return times["counts"][-1], times["sum"]
+    except (LookupError, TypeError, ValueError) as error:
+        raise click.ClickException(f"{url}/pool.json is no data of a pool") from error

@@ -1,10 +1,6 @@
-"""How many connections, threads, workers and instances a load needs.
+"""How many connections, threads, workers and instances a load needs, by Erlang's C formula.
 
-Each worker is a line of requests: the M/M/c queue, whose probability of waiting is Erlang's C
-formula. Requests come at random (Poisson), are served for an exponentially distributed time by
-one of c servers, and wait in order. A. K. Erlang, 1917; in today's words D. Gross and others,
-"Fundamentals of Queueing Theory", 4th edition (2008), section 2.3. Service times that vary
-less, as most queries' do, wait less than this.
+Its source, and what it takes for granted, is said by `flask pool plan --help`.
 """
 
 from __future__ import annotations
@@ -25,10 +21,6 @@ class Queue:
     servers: int
     load: float  # servers that are busy on average: arrivals x service time
     waits: float  # the share of requests that wait at all
-
-    def later_than(self, time: float) -> float:
-        """Return the share of requests that wait longer."""
-        return self.waits * exp(-(self.servers - self.load) * time)
 
     def within(self, share: float) -> float:
         """Return the time in which this share of requests is served."""
@@ -51,9 +43,10 @@ def smallest(load: float, time: float, share: float) -> Queue:
         blocked = load * blocked / (servers + load * blocked)
         if servers <= load:  # the line would grow for ever
             continue
-        queue = Queue(servers, load, blocked / (1 - load / servers * (1 - blocked)))
-        if queue.later_than(time) <= 1 - share:
-            return queue
+        waits = blocked / (1 - load / servers * (1 - blocked))
+        later = waits * exp(-(servers - load) * time)  # the share that waits longer than that
+        if later <= 1 - share:
+            return Queue(servers, load, waits)
 
 
 @dataclass(frozen=True)
@@ -66,18 +59,18 @@ class Demand:
     wait: float
     share: float  # of the requests, that wait at most so long
 
-    def times(self, factor: float) -> Demand:
-        """Return the same demand at a higher rate."""
-        return Demand(self.rate * factor, self.hold, self.python, self.wait, self.share)
+    @property
+    def busy(self) -> float:
+        """How many requests are served at any time."""
+        return self.rate * (self.hold + self.python)
 
-    def connections(self, parts: int) -> Queue:
-        """Return the line for a connection when the load is spread over so many pools."""
-        return smallest(self.rate * self.hold / parts, self.wait / self.hold, self.share)
+    def line(self, time: float, parts: int) -> Queue:
+        """Return the line of one of so many parts, where a request stays for this time."""
+        return smallest(self.rate * time / parts, self.wait / time, self.share)
 
-    def threads(self, parts: int) -> Queue:
-        """Return the line for a thread of one of so many workers."""
-        busy = self.hold + self.python
-        return smallest(self.rate * busy / parts, self.wait / busy, self.share)
+    def threads(self, parts: int) -> int:
+        """Return how many threads one of so many workers needs."""
+        return self.line(self.hold + self.python, parts).servers
 
 
 @dataclass(frozen=True)
@@ -109,11 +102,11 @@ def plan(
         workers = min(workers, needed)
     else:
         workers = max(1, ceil(needed / instances))
-    line = demand.connections(instances * workers)
+    line = demand.line(demand.hold, instances * workers)
     # no more threads than connections: each that the pool does not keep is overflow
-    threads = max(line.servers, demand.threads(instances * workers).servers)
+    threads = max(line.servers, demand.threads(instances * workers))
     connections = instances * workers * threads
-    pooled = demand.connections(1).servers
+    pooled = demand.line(demand.hold, 1).servers
     return Plan(
         rate=demand.rate,
         instances=instances,
@@ -133,10 +126,8 @@ def plan(
 
 def fewest_workers(demand: Demand) -> int:
     """Return how many workers have the cores and the threads for the load."""
-    busy = demand.rate * (demand.hold + demand.python)
-    least = max(1, ceil(demand.rate * demand.python / BUSY), ceil(busy / MOST_THREADS))
+    least = ceil(max(1, demand.rate * demand.python / BUSY, demand.busy / MOST_THREADS))
+    more = range(least * MOST_THREADS)
     return least + bisect_left(
-        range(least * MOST_THREADS),
-        True,
-        key=lambda more: demand.threads(least + more).servers <= MOST_THREADS,
+        more, True, key=lambda more: demand.threads(least + more) <= MOST_THREADS
     )

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
+from http.client import HTTPException
 from time import sleep
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
 
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 
 from . import Command, report
-from .client import ask, own_url
 
 if TYPE_CHECKING:
     from rich.console import Group
 
+PATIENCE = 10  # seconds that the service has to answer
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
 SECONDS = report.Number(0.1, 3600)
 
 
@@ -33,34 +38,15 @@ def command(url: str | None, watch: bool, interval: float, form: str) -> None:
 
     Example: flask pool status --watch --url https://service.example.com
     """
-    source = url or own_url()
-    with ExitStack() as stack:
-        console = report.console()
-        if form == "json":
-            show = lambda found: click.echo(json.dumps(found))  # noqa: E731
-        elif watch and console.is_terminal:
-            from rich.live import Live
-
-            live = stack.enter_context(Live(console=console, auto_refresh=False))
-            show = lambda found: live.update(view(found), refresh=True)  # noqa: E731
-        else:
-            show = lambda found: report.show(view(found))  # noqa: E731
-        with suppress(KeyboardInterrupt):
-            show(fetch(source))
-            while watch:
-                sleep(interval)
-                show(fetch(source))
-
-
-def fetch(url: str) -> dict[str, Any]:
-    """Return the service's /pool.json."""
-    try:
-        found = json.loads(ask(url, "/pool.json"))
-    except ValueError as error:
-        raise click.ClickException(f"{url}/pool.json is no JSON") from error
-    if not isinstance(found, dict):
-        raise click.ClickException(f"{url}/pool.json is no data of a pool")
-    return found
+    with suppress(KeyboardInterrupt):
+        while True:
+            found = ask(url or own_url())
+            if watch and form == "table":
+                click.clear()  # in a terminal
+            click.echo(json.dumps(found)) if form == "json" else report.show(view(found))
+            if not watch:
+                break
+            sleep(interval)
 
 
 def view(found: dict[str, Any]) -> Group:
@@ -68,10 +54,10 @@ def view(found: dict[str, Any]) -> Group:
     from rich.console import Group
 
     pools = found.get("pools") or []
-    facts = [dict(flat(pool)) for pool in pools]
+    facts = [dict(_flat(pool)) for pool in pools]
     names = list(dict.fromkeys(name for pool in facts for name in pool))
     rows = [[name, *(pool.get(name, "-") for pool in facts)] for name in names if name != "name"]
-    rows += [[name, value] for name, value in flat({**found, "pools": None, "time": None})]
+    rows += [[name, value] for name, value in _flat({**found, "pools": None, "time": None})]
     tables = [report.table(["", *(str(pool.get("name", "pool")) for pool in pools)], rows)]
     for pool in pools:
         if workers := pool.get("workers"):
@@ -81,20 +67,56 @@ def view(found: dict[str, Any]) -> Group:
     return Group(*tables)
 
 
-def flat(found: dict[str, Any], before: str = "") -> Iterator[tuple[str, object]]:
+def _flat(found: dict[str, Any], before: str = "") -> Iterator[tuple[str, object]]:
     """Yield names and values; of a histogram the mean, of other lists nothing."""
     for key, value in found.items():
         name = f"{before}{key}".replace("_", " ")
         if isinstance(value, dict) and {"sum", "counts"} <= value.keys():
-            yield f"{name} (mean)", mean(value["sum"], value["counts"])
+            count = value["counts"][-1]
+            yield f"{name} (mean)", f"{1000 * value['sum'] / count:.3g} ms" if count else "-"
         elif isinstance(value, dict):
-            yield from flat(value, f"{name} ")
+            yield from _flat(value, f"{name} ")
         elif isinstance(value, float):
             yield name, f"{value:g}"
         elif value is not None and not isinstance(value, list):
             yield name, value
 
 
-def mean(total: float, counts: list[int]) -> str:
-    """Return the mean of a histogram of seconds, whose last count is all."""
-    return f"{1000 * total / counts[-1]:.3g} ms" if counts and counts[-1] else "-"
+# asking the service
+
+
+def own_url() -> str:
+    """Return where this service listens, as far as its settings tell."""
+    host, port = current_app.config["HOST"], current_app.config["PORT"]
+    host = EVERYWHERE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def ask(url: str) -> dict[str, Any]:
+    """Return the service's /pool.json; ClickException in one line if there is none."""
+    page = url.rstrip("/") + "/pool.json"
+    if not page.startswith(("http://", "https://")):
+        raise click.ClickException(f"{url}: not the URL of a service; http://... is")
+    token = str(current_app.config.get("OPS_TOKEN") or "").encode().decode("latin-1")
+    # a proxy of the environment does not know this service
+    opener = build_opener(ProxyHandler({}))
+    try:
+        request = Request(page)  # noqa: S310
+        # not for whom the service redirects to
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+        with opener.open(request, timeout=PATIENCE) as response:
+            text = response.read()
+    except HTTPError as error:
+        error.close()
+        hint = ": is OPS_TOKEN the service's own?" if error.code == 404 else ""
+        raise click.ClickException(f"{page} answered {error.code}{hint}") from error
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise click.ClickException(f"{page} does not answer: {reason}") from error
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise click.ClickException(f"{page} is no data of a pool")
+    return found

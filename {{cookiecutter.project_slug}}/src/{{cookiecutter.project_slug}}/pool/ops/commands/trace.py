@@ -13,7 +13,7 @@ from flask.cli import with_appcontext
 from sqlalchemy.engine import Connection
 
 from . import Command, report
-from .steps import Recorder, Row, SteppedPool
+from .steps import Recorder, Row, SteppedPool, ordinal
 
 COLUMNS = ("Step", "Action", "Pool state", "Result")
 SOME = click.IntRange(1, 1000)
@@ -61,9 +61,13 @@ def run(size: int, requests: int, concurrent: bool) -> list[Row]:
 def one_after_another(recorder: Recorder, requests: int) -> None:
     """Serve each request before the next one arrives."""
     for number in range(1, requests + 1):
-        recorder.arrive(number)
+        _arrive(recorder, number)
         with recorder.engine.connect() as connection:
             recorder.serve(connection)
+
+
+def _arrive(recorder: Recorder, number: int) -> None:
+    recorder.note(f"{ordinal(number)} request arrives", "Get connection from pool")
 
 
 def at_once(recorder: Recorder, requests: int) -> None:
@@ -73,12 +77,13 @@ def at_once(recorder: Recorder, requests: int) -> None:
     with ThreadPoolExecutor(requests) as threads:
         try:
             for number in range(1, requests + 1):
-                recorder.arrive(number)
+                _arrive(recorder, number)
                 asked = threads.submit(recorder.engine.connect)
                 while not asked.done() and recorder.pool.waiting() == len(waiting):
                     sleep(0.001)
                 if not asked.done():
-                    recorder.wait(number)
+                    result = f"{recorder.pool.waiting()} waiting"
+                    recorder.note(f"{ordinal(number)} request waits for a connection", result)
                 (having if asked.done() else waiting).append(asked)
             while having:
                 with having.popleft().result() as connection:

@@ -1,0 +1,42 @@
+"""What PgBouncer's admin console says about a database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Engine
+
+CONSOLE = "pgbouncer"  # the database that is the console
+
+
+@dataclass(frozen=True)
+class Pooler:
+    """How PgBouncer shares its connections."""
+
+    mode: str
+    server_connections: int
+    max_client_connections: int
+
+
+def ask_console(engine: Engine, timeout: float) -> Pooler | None:
+    """Ask the console; None where that is not allowed."""
+    import psycopg  # a driver may be missing
+    from psycopg.rows import dict_row
+
+    place = engine.url.set(database=CONSOLE).difference_update_query(["options"])
+    _, arguments = engine.dialect.create_connect_args(place)
+    arguments["connect_timeout"] = max(2, int(timeout))
+    try:
+        with psycopg.connect(**arguments, autocommit=True, row_factory=dict_row) as console:
+            config = {row["key"]: row["value"] for row in console.execute("SHOW CONFIG")}
+            databases = {row["name"]: row for row in console.execute("SHOW DATABASES")}
+    except (psycopg.Error, LookupError):
+        return None
+    row = databases.get(engine.url.database, {})
+    sizes = [int(row.get("pool_size") or config["default_pool_size"])]
+    sizes += [int(config[name]) for name in ("max_db_connections", "max_user_connections")]
+    return Pooler(
+        mode=row.get("pool_mode") or config["pool_mode"],
+        server_connections=min(size for size in sizes if size),
+        max_client_connections=int(config["max_client_conn"]),
+    )
