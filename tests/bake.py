@@ -120,6 +120,15 @@ def extension_path() -> Iterator[None]:
 
 def copy_template(target: Path) -> Path:
     """Copy the template, without what tools left in it, and commit it to a repository."""
+    copy_files(target)
+    git(target, "init", "--quiet")
+    commit(target, "the template")
+    git(target, "clean", "-dfxq")  # empty folders, as in a clone
+    return target
+
+
+def copy_files(target: Path) -> None:
+    """Copy the template's own files, without what tools left in it."""
     junk = shutil.ignore_patterns("__pycache__", ".*_cache", ".git")
     for name in ("cookiecutter.json", "flask_pool_extension.py", "hooks", FOLDER):
         if (ROOT / name).is_dir():
@@ -127,10 +136,6 @@ def copy_template(target: Path) -> Path:
         else:
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
-    git(target, "init", "--quiet")
-    commit(target, "the template")
-    git(target, "clean", "-dfxq")  # empty folders, as in a clone
-    return target
 
 
 def commit(repository: Path, message: str) -> None:

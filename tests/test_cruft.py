@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
-from bake import FOLDER, BakedProject, commit, copy_template, git
+from bake import FOLDER, ROOT, BakedProject, commit, copy_files, copy_template, git
 from parses import env
 
 URL = "postgresql://app:hunter2@db.example.com/shop"
@@ -150,3 +151,51 @@ def test_a_password_in_cruft_s_answers_is_kept_out_of_git(
     assert "# the next version of the template" in project.text("Makefile")
     assert "hunter2" in env(project)["SQLALCHEMY_DATABASE_URI"]
     assert ("hunter2" in project.text(".cruft.json")) is not masked
+
+
+# the last version whose pool lay among the service's own rooms; see CHANGELOG.md
+BEFORE_THE_EXTENSION = "00e640e2b"
+
+
+@pytest.fixture
+def old_template(private_home: Path, tmp_path: Path) -> Path:
+    """Return a repository whose only commit is the template before the pool moved."""
+    known = subprocess.run(
+        ["git", "cat-file", "-e", f"{BEFORE_THE_EXTENSION}^{{commit}}"], cwd=ROOT, check=False
+    )
+    if known.returncode:
+        pytest.skip("this clone does not hold the history: git fetch --unshallow")
+    target = tmp_path / "flask-pool"
+    target.mkdir()
+    archive = tmp_path / "old.tar"
+    git(ROOT, "archive", "--output", str(archive), BEFORE_THE_EXTENSION)
+    with tarfile.open(archive) as files:
+        files.extractall(target, filter="data")
+    git(target, "init", "--quiet")
+    commit(target, "before")
+    return target
+
+
+def test_a_project_of_before_the_extension_follows(old_template: Path, tmp_path: Path) -> None:
+    """It becomes what a new bake is, but for its secrets, its data and its own work."""
+    project = create(old_template, tmp_path / "created", pool_size="7")
+    package = project.path / "src" / project.slug
+    (package / "mine.py").write_text("MINE = 1\n")
+    makefile = project.path / "Makefile"
+    makefile.write_text(makefile.read_text() + "\nmine:\n\techo mine\n")
+    secrets = project.text(".env")
+    commit(project.path, "my work")
+
+    git(old_template, "rm", "-r", "--quiet", ".")
+    copy_files(old_template)
+    commit(old_template, "the pool is an extension")
+    cruft("update", "--skip-apply-ask", folder=project.path)
+    new = create(old_template, tmp_path / "new", pool_size="7")
+
+    assert list(project.path.rglob("*.rej")) == []
+    assert project.files() - new.files() == {f"src/{project.slug}/mine.py"}
+    assert new.files() - project.files() == set()
+    for name in new.files() - {".env", ".cruft.json", "Makefile"}:
+        assert project.text(name) == new.text(name), name
+    assert project.text(".env") == secrets
+    assert project.text("Makefile") == new.text("Makefile") + "\nmine:\n\techo mine\n"

@@ -44,11 +44,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Give the baked and installed project, with what it needs to plot."""
+    """Give the baked and installed project, with what it needs to plot and to test itself."""
     found = install(tmp_path_factory.mktemp("commands"), template)
-    python = found.program("python")
-    command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", python, "matplotlib"]
-    subprocess.run(command, check=True)
+    command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", found.program("python")]
+    subprocess.run([*command, "matplotlib", "pytest"], check=True)
     return found
 
 

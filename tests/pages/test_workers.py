@@ -7,6 +7,7 @@ import signal
 
 import servers
 from faults.load import load
+from faults.project import SLUG
 
 from .conftest import CAPACITY, WORKERS, Start, Watched
 
@@ -50,7 +51,7 @@ def test_a_reload_starts_from_the_connections_of_its_own_workers(service: Watche
 
 def test_an_application_loaded_before_the_fork_counts_its_workers_alone(start: Start) -> None:
     """The master process, which opened nothing, is none of them."""
-    with start("--preload") as service:
+    with start("--preload", FLASK_APP=SLUG) as service:
         assert len(service.pool()["workers"]) == WORKERS
 
 

@@ -16,6 +16,7 @@ PACKAGES = {
     "chromium": "chromium",
     "promtool": "prometheus",
     "wrk": "wrk",
+    "nginx": "nginx-light",
 }
 
 

@@ -4,7 +4,8 @@ const EVERY = 1000; // milliseconds between two looks
 const WINDOW = 300; // seconds that the curves cover
 const SMOOTH = 5; // seconds that one point of a curve sums up
 
-const source = document.getElementById("pools").dataset.source;
+// without the name and password that the page's own address may have
+const source = new URL(document.getElementById("pools").dataset.source, location.origin);
 const pools = new Map(); // name -> { section, history }
 let paused = false;
 let answered = null;
