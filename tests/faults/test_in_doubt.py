@@ -23,6 +23,7 @@ def test_a_commit_without_an_answer_is_in_doubt(
 
     between.drop_after_client_says = b"COMMIT"
     answer = service.post("in doubt")
+    between.drop_after_client_says = b""
 
     assert answer.is_in_doubt, answer
     servers.wait_until(lambda: database.names() == ["before", "in doubt"])

@@ -26,7 +26,7 @@ def read_only(database: Database) -> Iterator[None]:
         if isinstance(database.server, servers.MariaDB):
             database.rows("SET GLOBAL read_only = 0")
         else:
-            database.rows("SET default_transaction_read_only = off; ALTER SYSTEM RESET ALL")
+            database.rows("ALTER SYSTEM RESET default_transaction_read_only")
             database.rows("SELECT pg_reload_conf()")
 
 

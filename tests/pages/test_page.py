@@ -13,7 +13,7 @@ import servers
 from faults.project import OPS_TOKEN
 
 from .browser import Tab
-from .conftest import CAPACITY, SIZE, TOKEN, WORKERS, Start, Watched, show
+from .conftest import CAPACITY, SIZE, WORKERS, Start, Watched, show
 
 ROWS = """
 [...document.querySelectorAll("tbody tr, tfoot tr")].map((row) =>

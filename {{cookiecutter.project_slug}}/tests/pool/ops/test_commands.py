@@ -168,7 +168,7 @@ def test_status_asks_the_running_service(runner: FlaskCliRunner, address: str) -
 
 
 def test_status_needs_the_token(app: Flask, make_app: Make, address: str) -> None:
-    app.config["OPS_TOKEN"] = "another"  # noqa: S105
+    app.config["OPS_TOKEN"] = "another"
 
     told = failure(make_app().test_cli_runner(), "status", "--url", address)
 

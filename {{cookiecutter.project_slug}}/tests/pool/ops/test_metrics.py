@@ -6,6 +6,7 @@ import gc
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib import import_module
@@ -80,6 +81,29 @@ def test_every_reason_is_there_before_it_is_counted(client: FlaskClient) -> None
     text = client.get("/metrics", headers=OPERATOR).text
 
     assert set(re.findall(r'request_unavailable_total{reason="(\w+)"}', text)) == REASONS
+
+
+def test_a_shared_folder_that_is_gone_leaves_a_process_its_own_metrics(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
+
+    assert f"{CONNECTION}count" in exported(client)
+    assert not client.get("/pool.json", headers=OPERATOR).get_json()["all_workers"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no server with several workers")
+def test_a_shared_folder_that_is_busy_for_too_long_is_503(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shared = import_module(f"{pool.__name__}.ops.shared")
+    monkeypatch.setattr(shared, "PATIENCE", 0.01)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+
+    with shared._locked(tmp_path, exclusive=True):
+        for path in ("/metrics", "/pool.json"):
+            assert client.get(path, headers=OPERATOR).status_code == 503
+    assert client.get("/metrics", headers=OPERATOR).status_code == 200
 
 
 def test_a_refused_request_is_counted_by_its_reason(make_app: Make) -> None:

@@ -102,7 +102,7 @@ class Connection(psycopg.Connection[Any]):
         status = self.pgconn.transaction_status
         if status == TransactionStatus.ACTIVE and not self.waits:
             self.close()  # in the middle of an answer, whose reader keeps the lock
-        elif status != IDLE:
+        elif status != IDLE and not self.closed:  # else the server has rolled back
             super().rollback()
 
     def hung_up(self) -> bool:

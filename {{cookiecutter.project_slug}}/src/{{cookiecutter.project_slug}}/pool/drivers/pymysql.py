@@ -175,8 +175,9 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
         """Roll back if a transaction may be open, else send nothing: each read ends here."""
         if self._busy:  # in another thread: what it will read is not for the next one
             self.close()
-            return
         self._next_isolated = False
+        if self._sock is None:  # the server has rolled back
+            return
         if self._unsure or not super().get_autocommit() or self.in_transaction:
             self._unsure = False
             super().rollback()
