@@ -16,7 +16,10 @@ from .conftest import Database, Serve
 from .project import Project
 from .service import Answer, Service
 
-HALF = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+HALF = (
+    b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 99\r\n\r\n{"
+)
 
 
 class Nginx(Server):

@@ -64,7 +64,7 @@ def ask(service: Service, number: int) -> Answer:
     """Send one of the requests that the load is made of."""
     kind = number % 10
     if kind < 5:
-            return service.get(random.choice(["/users?limit=20", "/users?limit=20&after=5"]))
+        return service.get(random.choice(["/users?limit=20", "/users?limit=20&after=5"]))
     if kind < 8:
         return service.post(f"user {number}")
     return service.get(random.choice(["/healthz/ready", "/probe/sleep?seconds=0.05"]))
