@@ -132,10 +132,10 @@ def test_no_other_file_than_env_is_private(default_project: BakedProject) -> Non
 
 
 def test_every_setting_has_a_line_in_the_example(default_project: BakedProject) -> None:
-    """.env.example names what config.py reads, with the defaults of defaults.toml."""
+    """.env.example names what the pool's settings are, with the defaults of defaults.toml."""
     example = default_project.text(".env.example")
-    config = default_project.text(f"src/{default_project.slug}/config.py")
-    table = config.partition("SETTINGS: ")[2].partition("\n}\n")[0]
+    settings = default_project.text(f"src/{default_project.slug}/pool/settings.py")
+    table = settings.partition("SETTINGS: ")[2].partition("\n}\n")[0]
     names = [line.split('"')[1] for line in table.splitlines() if line.startswith('    "')]
     assert len(names) > 15
     assert [name for name in names if f"{name}=" not in example] == []

@@ -154,13 +154,14 @@ def test_a_request_that_did_more_than_read_is_not_run_again(
     def view() -> str:
         runs.append(1)
         work()
-        die()
+        if len(runs) == 1:
+            die()
         return str(ask())
 
-    if app.extensions["pool"].engines["default"].dialect.name == "sqlite":
-        pytest.skip("SQLite's connections do not die: its transactions are not watched")
-    assert client.get("/").status_code == 503
-    assert len(runs) == 1
+    # SQLite's driver begins nothing for a SELECT
+    only_read = work is with_a_raw_cursor and "sqlite" in app.config["SQLALCHEMY_DATABASE_URI"]
+    assert client.get("/").status_code == (200 if only_read else 503)
+    assert len(runs) == (2 if only_read else 1)
 
 
 def test_an_unsafe_request_is_not_run_again(

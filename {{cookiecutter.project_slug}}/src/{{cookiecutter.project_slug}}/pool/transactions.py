@@ -20,7 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 
-from .requests import current
+from .requests import current, note_transaction
 
 LONGEST = 10_000  # characters of a statement that is worth reading
 
@@ -189,6 +189,7 @@ def _begin_on_sqlite(cursor: Any, statement: str, *rest: Any) -> None:
         begin = "BEGIN"
     else:
         return
+    note_transaction()
     with closing(connection.cursor()) as own:
         own.execute(begin)
 
