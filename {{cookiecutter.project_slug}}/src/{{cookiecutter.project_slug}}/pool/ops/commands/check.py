@@ -45,7 +45,7 @@ def command(context: click.Context, instances: int, form: str) -> None:
     ]
     found.sort(key=lambda pair: SEVERITIES.index(pair[1].severity))
     failed = any(finding.severity == ERROR for _, finding in found)
-    (as_json if form == "json" else as_text)(subjects, found, failed)
+    (_as_json if form == "json" else _as_text)(subjects, found, failed)
     context.exit(failed)
 
 
@@ -75,8 +75,7 @@ def connect(name: str, pools: Pools) -> tuple[Server, bool]:
         return look(connection), True
 
 
-def as_json(subjects: dict[str, Subject], found: Found, failed: bool) -> None:
-    """Print what a pipeline reads."""
+def _as_json(subjects: dict[str, Subject], found: Found, failed: bool) -> None:
     pools = [
         {"pool": name, "database": place(subject.url), "server": subject.server.name}
         | {key: getattr(subject.budget, key) for key in ("needed", "limit", "fits")}
@@ -87,8 +86,7 @@ def as_json(subjects: dict[str, Subject], found: Found, failed: bool) -> None:
     report.dump({"ok": not failed, "findings": findings, "pools": pools})
 
 
-def as_text(subjects: dict[str, Subject], found: Found, failed: bool) -> None:
-    """Print what a person reads."""
+def _as_text(subjects: dict[str, Subject], found: Found, failed: bool) -> None:
     for name, subject in subjects.items():
         click.echo(f"{name}: {subject.budget}; {subject.server.name}")
     click.echo("" if found else "No findings.")

@@ -65,7 +65,7 @@ def command(
     demand = Demand(rate, hold / 1000, python / 1000, wait / 1000, percentile / 100)
     if demand.busy > MOST_LOAD:
         raise click.UsageError(f"more than {MOST_LOAD:g} requests at any time: too many to plan")
-    limit = limit or ask_limit()
+    limit = limit or _ask_limit()
     workers = workers or current_app.config["WEB_CONCURRENCY"]
     plans = [
         make_plan(larger, workers, instances if factor == 1 else None, limit)
@@ -78,11 +78,10 @@ def command(
             | {"growth": [asdict(plan) for plan in plans[1:]]}
         )
     else:
-        as_text(demand, plans)
+        _as_text(demand, plans)
 
 
-def as_text(demand: Demand, plans: list[Plan]) -> None:
-    """Print what a person reads."""
+def _as_text(demand: Demand, plans: list[Plan]) -> None:
     first = plans[0]
     click.echo(
         f"{demand.rate:g} requests/s, each with a connection for {1000 * demand.hold:g} ms; "
@@ -119,8 +118,7 @@ def pooler(plan: Plan) -> str:
     return f"{name} with {plan.pooled_connections} server connections"
 
 
-def ask_limit() -> int | None:
-    """Ask the database server for its limit."""
+def _ask_limit() -> int | None:
     try:
         with current_app.extensions["pool"].unpooled("default").connect() as connection:
             return look(connection).available
