@@ -153,6 +153,11 @@ IN_TURN = (
     begin_commit, autocommit, driver_sql, raw_close, raw_commit,
 )  # fmt: skip
 AT_ONCE = 3
+# what can't be compared, and why
+LEFT_OUT = {
+    "sqlite/deferred_constraint@autocommit": "foreign keys are checked, and neither side does that",
+    "mariadb/set_transaction_level@savepoint": "a transaction begins at the savepoint, not later",
+}
 
 
 def register(*, every: bool) -> None:
@@ -162,6 +167,8 @@ def register(*, every: bool) -> None:
             turn = [IN_TURN[(AT_ONCE * number + n) % len(IN_TURN)] for n in range(AT_ONCE)]
             posted = (*ALWAYS, *turn)[number % 3 :: 3]
             for channel in (*ALWAYS, *(IN_TURN if every else turn)):
+                if f"{family}/{name}@{channel.__name__}" in LEFT_OUT:
+                    continue
                 add(
                     View(
                         f"{family}/{name}@{channel.__name__}",

@@ -139,7 +139,6 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
         "DECLARE c CURSOR WITH HOLD FOR SELECT name FROM item ORDER BY id", "FETCH 1 FROM c"),
     "comment_nested": (f"/* /* */ SELECT */ {INSERT}", LOOK),
     "dollar_quotes": ("SELECT $$; DELETE FROM item; $$", INSERT),
-    "copy_needs_a_protocol": ("COPY item TO STDOUT", INSERT),
     "vacuum": ("VACUUM child", INSERT),
     "truncate": ("TRUNCATE child", "SELECT count(*) FROM child"),
     "merge": (
