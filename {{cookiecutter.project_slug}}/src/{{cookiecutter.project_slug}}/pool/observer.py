@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .queue_pool import FairQueuePool
+from typing import Any
 
 
 class Observer:
     """Told what happens, in the thread in which it happens; does nothing until overridden.
 
-    Times are seconds. A method must not raise, and must not use the pool's connections.
+    `pool` is the FairQueuePool that tells. Times are seconds. A method must not raise, and must not use the pool's connections.
     """
 
-    def started(self, pool: FairQueuePool) -> None:
+    def started(self, pool: Any) -> None:
         """A process is about to serve; its pool may be filled by now."""
 
-    def connected(self, pool: FairQueuePool, seconds: float) -> None:
+    def connected(self, pool: Any, seconds: float) -> None:
         """A connection was opened, in this time."""
 
-    def closed(self, pool: FairQueuePool) -> None:
+    def closed(self, pool: Any) -> None:
         """Connections of the pool are gone."""
 
-    def queued(self, pool: FairQueuePool) -> None:
+    def queued(self, pool: Any) -> None:
         """A thread begins to wait for a connection."""
 
-    def checked_out(self, pool: FairQueuePool, waited: float) -> None:
+    def checked_out(self, pool: Any, waited: float) -> None:
         """A connection was handed out, after this wait."""
 
-    def timed_out(self, pool: FairQueuePool, waited: float) -> None:
+    def timed_out(self, pool: Any, waited: float) -> None:
         """A thread was sent away without a connection, after this wait."""
 
-    def checked_in(self, pool: FairQueuePool, used: float) -> None:
+    def checked_in(self, pool: Any, used: float) -> None:
         """A connection came back, after this use."""
 
-    def replaced(self, pool: FairQueuePool, reason: str) -> None:
+    def replaced(self, pool: Any, reason: str) -> None:
         """A connection is replaced: `recycled` by age, `dead` when looked at, `died` in use."""
 
-    def leaked(self, pool: FairQueuePool, taker: str) -> None:
+    def leaked(self, pool: Any, taker: str) -> None:
         """A connection that was taken at this line was forgotten, and is given back now."""
 
     def retried(self) -> None:
