@@ -8,7 +8,8 @@ from typing import Any
 class Observer:
     """Told what happens, in the thread in which it happens; does nothing until overridden.
 
-    `pool` is the FairQueuePool that tells. Times are seconds. A method must not raise, and must not use the pool's connections.
+    `pool` is the FairQueuePool that tells. Times are seconds. A method must not raise, and must not
+    use the pool's connections.
     """
 
     def started(self, pool: Any) -> None:
