@@ -141,6 +141,8 @@ def test_every_setting_has_a_line_in_the_example(default_project: BakedProject) 
     assert [name for name in names if f"{name}=" not in example] == []
     defaults = toml(default_project, f"src/{default_project.slug}/defaults.toml")
     for name, value in defaults.items():
+        if name in ("CONTENT_SECURITY_POLICY", "SQLALCHEMY_ENGINE_OPTIONS"):  # no line to copy
+            continue
         text = str(value).lower() if isinstance(value, bool) else str(value)
         assert f"{name}={text}\n" in example
 

@@ -12,6 +12,7 @@ import tomllib
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from dotenv import dotenv_values
@@ -35,17 +36,27 @@ if _found is None or not _found.submodule_search_locations:
 _folder = Path(_found.submodule_search_locations[0])
 _settings = _load(_folder / "pool" / "settings.py")
 _shared = _load(_folder / "pool" / "ops" / "shared.py")
+if _settings is None:
+    sys.exit(f"FLASK_APP: {_package!r} is not accepted; use the name of this project's package")
 
 _environ = dict(os.environ)
 _settings.add_dotenv(_environ, _dotenv)
-_checks = _settings.CHECKS | {"SECRET_KEY": _settings.text}
+_checks = _settings.CHECKS | _settings.SERVICE_CHECKS
+# what the last configuration of this process was, for a reload with a wrong one
+_last: dict[str, Any] = sys.modules.setdefault(
+    "gunicorn_last_settings", ModuleType("gunicorn_last_settings")
+).__dict__
 try:
     _defaults = tomllib.loads((_folder / "defaults.toml").read_text("utf-8"))
     _values = _settings.with_defaults(_settings.read(_defaults, _environ, checks=_checks))
     if _environ.get("FLASK_DEBUG", "").lower() in ("", "0", "false", "no"):
         _settings.require_secret(_values.get("SECRET_KEY"))
 except _settings.SettingError as _error:
-    sys.exit(_error.message)
+    if "values" not in _last:
+        sys.exit(_error.message)
+    sys.stderr.write(f"not reloaded, the settings stay as they were: {_error.message}\n")
+    _values, _dotenv = _last["values"], _last["dotenv"]
+_last.update(values=_values, dotenv=_dotenv)
 
 wsgi_app = f"{_package}.__main__:application()"
 _host = _values["HOST"]
@@ -59,6 +70,8 @@ graceful_timeout = int(_values["SQLALCHEMY_STATEMENT_TIMEOUT"]) + 5
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 # no door into the server that nobody asked for
 control_socket_disable = True
+# where the application lies is not for a client's header to say
+forwarder_headers = ""
 
 if _shared is not None:
     _shared.open_folder()

@@ -9,7 +9,7 @@ from .load import REQUESTS, every, load, statuses
 
 
 def test_no_read_fails(database: Database, serve: Serve) -> None:
-    """Reads are run once more: 0 of them fail, however often all connections die."""
+    """A dead connection is replaced, or the read run once more: 0 fail, however many die."""
     service = serve(database.url())
 
     with every(0.5, database.kill) as kills:
@@ -17,8 +17,8 @@ def test_no_read_fails(database: Database, serve: Serve) -> None:
 
     assert statuses(answers) == {200: REQUESTS}
     assert sum(kills) > 0
-    assert service.metric("db_client_request_retries_total") > 0
-    assert service.metric("db_client_connection_replaced_total", reason="died") > 0
+    replaced = service.metric("db_client_connection_replaced_total", reason="dead")
+    assert replaced + service.metric("db_client_request_retries_total") > 0
 
 
 def test_each_write_is_done_once_or_refused(database: Database, serve: Serve) -> None:

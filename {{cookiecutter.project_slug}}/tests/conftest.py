@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,9 +15,13 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
-from {{cookiecutter.project_slug}} import create_app
+from {{cookiecutter.project_slug}} import (
+    create_app,
+)
 from {{cookiecutter.project_slug}}.db import db
-from {{cookiecutter.project_slug}}.pool import settings
+from {{cookiecutter.project_slug}}.pool import (
+    settings,
+)
 
 
 @pytest.fixture(scope="session")
@@ -39,34 +44,44 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated(database_url: str) -> str:
+def config(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What every application of the tests is made with: no database but the run's own."""
+    folder = tmp_path_factory.mktemp("binds")
+    return {
+        "TESTING": True,
+        "SECRET_KEY": "only-for-these-tests",
+        "SQLALCHEMY_DATABASE_URI": database_url,
+        "SQLALCHEMY_BINDS": {key: f"sqlite:///{folder / key}.db" for key in db.metadatas if key},
+        "SQLALCHEMY_POOL_SIZE": 2,
+        "SQLALCHEMY_MAX_OVERFLOW": 1,
+        "OPS_TOKEN": "operator",
+    }
+
+
+@pytest.fixture(scope="session")
+def migrated(config: dict[str, Any]) -> str:
     """The database with its tables."""
-    app = create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": database_url})
+    app = create_app(config)
     with app.app_context():
         upgrade()
-        db.engine.dispose()
-    return database_url
+        for engine in db.engines.values():
+            engine.dispose()
+    return str(config["SQLALCHEMY_DATABASE_URI"])
 
 
 @pytest.fixture
-def app(migrated: str) -> Iterator[Flask]:
+def app(config: dict[str, Any], migrated: str) -> Iterator[Flask]:
     """The application, with a small pool and empty tables."""
-    app = create_app(
-        {
-            "TESTING": True,
-            "SQLALCHEMY_DATABASE_URI": migrated,
-            "SQLALCHEMY_POOL_SIZE": 2,
-            "SQLALCHEMY_MAX_OVERFLOW": 1,
-            "OPS_TOKEN": "operator",
-        }
-    )
+    app = create_app(config)
     with app.app_context():
-        for table in reversed(db.metadata.sorted_tables):
-            db.session.execute(table.delete())
-        db.session.commit()
+        for key, metadata in db.metadatas.items():
+            with db.engines[key].begin() as connection:
+                for table in reversed(metadata.sorted_tables):
+                    connection.execute(table.delete())
     yield app
     with app.app_context():
-        db.engine.dispose()
+        for engine in db.engines.values():
+            engine.dispose()
 
 
 @pytest.fixture

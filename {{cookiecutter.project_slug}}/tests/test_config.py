@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from {{cookiecutter.project_slug}} import config, create_app
-from {{cookiecutter.project_slug}}.pool import settings
+from {{cookiecutter.project_slug}} import (
+    config,
+    create_app,
+)
+from {{cookiecutter.project_slug}}.pool import (
+    settings,
+)
 
 FILE = {"TESTING": True, "SQLALCHEMY_DATABASE_URI": "sqlite:////never/opened.db"}
 SECRET = "0123456789abcdef0123456789abcdef"

@@ -7,7 +7,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from {{cookiecutter.project_slug}} import create_app
+from {{cookiecutter.project_slug}} import (
+    create_app,
+)
 from {{cookiecutter.project_slug}}.db import db
 
 BROWSER = {"Accept": "text/html"}

@@ -8,7 +8,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from {{cookiecutter.project_slug}} import create_app, health
+from {{cookiecutter.project_slug}} import (
+    create_app,
+    health,
+)
 
 
 def reason(app: Flask) -> str:

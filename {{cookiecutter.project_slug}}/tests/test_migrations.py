@@ -6,7 +6,9 @@ import pytest
 from flask import Flask
 from flask_migrate import check, upgrade
 
-from {{cookiecutter.project_slug}} import create_app
+from {{cookiecutter.project_slug}} import (
+    create_app,
+)
 
 
 def test_the_models_are_as_the_migrations_leave_them(app: Flask) -> None:
@@ -20,7 +22,7 @@ def test_an_upgrade_says_that_nothing_was_to_do(
     with app.app_context():
         upgrade()
 
-    assert capsys.readouterr().out == "database: nothing to do\n"
+    assert capsys.readouterr().out.startswith("database: nothing to do\n")
 
 
 def test_a_server_that_is_away_is_one_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from {{cookiecutter.project_slug}}.db import db
-from {{cookiecutter.project_slug}}.models import User
+from {{cookiecutter.project_slug}}.models import (
+    User,
+)
 
 JSON = {"Accept": "application/json"}
 BROWSER = {"Accept": "text/html"}

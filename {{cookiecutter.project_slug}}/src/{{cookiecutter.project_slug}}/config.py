@@ -15,18 +15,12 @@ from flask.cli import ScriptInfo
 
 from .pool import settings
 
-# what the service checks itself; any key may be set, in defaults.toml too, without a check
-CHECKS = {
-    "SECRET_KEY": settings.text,
-    "MAX_CONTENT_LENGTH": settings.whole(1, 2**40),
-    "CONTENT_SECURITY_POLICY": settings.text,
-}
-
 
 def init_app(app: Flask, test_config: Mapping[str, Any] | None) -> None:
     """Fill `app.config`; SettingError with a line for each value that is not accepted."""
     defaults = tomllib.loads(Path(app.root_path, "defaults.toml").read_text("utf-8"))
-    checks = settings.CHECKS | CHECKS
+    # any other key may be set, in defaults.toml too, without a check
+    checks = settings.CHECKS | settings.SERVICE_CHECKS
     app.config.update(settings.read(defaults, environment(), test_config or {}, checks))
     if app.testing is not True and not app.debug:
         settings.require_secret(app.config["SECRET_KEY"])

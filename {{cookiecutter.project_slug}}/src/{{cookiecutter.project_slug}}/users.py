@@ -19,6 +19,7 @@ from flask import (
     url_for,
 )
 from sqlalchemy import select
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from .db import db
@@ -109,8 +110,13 @@ def checked_name() -> str:
     """Return the name from the JSON or form of a request, or answer 400."""
     if not request.is_json:
         refuse_other_sites()
-    data = request.get_data()
-    request.stream.read(1)  # 413: what has no length was cut at the limit, and nobody told
+    try:
+        data = request.get_data()
+        request.stream.read(1)  # 413: what has no length was cut at the limit, and nobody told
+    except HTTPException:
+        raise
+    except Exception:  # a server's own, for chunks that are none
+        abort(400)
     try:
         # Werkzeug would leave as %XX, or replace, what is no UTF-8
         (unquote_to_bytes(data) if request.mimetype == FORM else data).decode()

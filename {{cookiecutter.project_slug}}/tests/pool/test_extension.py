@@ -22,7 +22,10 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from {{cookiecutter.project_slug}}.pool import FairQueuePool, Pool
+from {{cookiecutter.project_slug}}.pool import (
+    FairQueuePool,
+    Pool,
+)
 
 from .conftest import Item, Make, db
 

@@ -17,7 +17,9 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from {{cookiecutter.project_slug}}.pool import FairQueuePool
+from {{cookiecutter.project_slug}}.pool import (
+    FairQueuePool,
+)
 
 LONG = 30  # seconds: a test that waits for as long has failed
 

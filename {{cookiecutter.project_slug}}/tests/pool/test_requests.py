@@ -16,8 +16,12 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from {{cookiecutter.project_slug}}.pool import run_once
-from {{cookiecutter.project_slug}}.pool.observer import Observer
+from {{cookiecutter.project_slug}}.pool import (
+    run_once,
+)
+from {{cookiecutter.project_slug}}.pool.observer import (
+    Observer,
+)
 
 from .conftest import Item, db
 

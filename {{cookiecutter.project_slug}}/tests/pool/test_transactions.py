@@ -14,8 +14,13 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from {{cookiecutter.project_slug}}.pool import transactions
-from {{cookiecutter.project_slug}}.pool.transactions import Kind, read
+from {{cookiecutter.project_slug}}.pool import (
+    transactions,
+)
+from {{cookiecutter.project_slug}}.pool.transactions import (
+    Kind,
+    read,
+)
 
 from .conftest import Item, Make, db
 

@@ -16,7 +16,7 @@ from alembic.util import CommandError
 from flask import current_app
 from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 LOCK = 7_305_808_110_469  # any number that is this project's alone
 LOCK_TIMEOUT = 10  # seconds that a migration waits for a table before it gives up
@@ -35,9 +35,11 @@ def connected(engine: Engine) -> Iterator[Connection]:
     """Connect as the service does; in one line if that fails."""
     try:
         connection = engine.connect()
-    except OperationalError as error:
+    except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
         raise CommandError(f"the database can't be reached: {reason}") from None
+    except (TypeError, AttributeError) as error:  # the driver's, of what the URL asks for
+        raise CommandError(f"the database can't be reached: {error}") from None
     with connection:
         if engine.name != "sqlite":  # so that it sees what the deployment before it did
             connection.execution_options(isolation_level="READ COMMITTED")

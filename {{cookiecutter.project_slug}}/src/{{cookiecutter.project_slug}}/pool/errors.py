@@ -133,7 +133,10 @@ class Throttle:
 
 def _note(context: ExceptionContext) -> None:
     error: Any = context.original_exception
-    if context.connection is None and isinstance(error, context.dialect.loaded_dbapi.Error):
+    driver: Any = context.dialect.loaded_dbapi
+    if context.connection is None and isinstance(
+        error, driver.OperationalError | driver.InterfaceError
+    ):
         setattr(error, REASON, "unavailable")  # it could not connect
     elif _server_is_read_only(error, context):
         context.is_disconnect = True  # the next connection finds the new primary

@@ -8,6 +8,8 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
+from importlib import import_module
+from importlib.util import find_spec
 from operator import methodcaller
 from time import perf_counter
 from typing import Any
@@ -116,13 +118,8 @@ class Pool:
         _close_at_exit()
 
         # what operators use; the service does without its folder
-        try:
-            from .ops import init_app as add_ops
-        except ModuleNotFoundError as error:
-            if error.name != f"{__package__}.ops":
-                raise
-        else:
-            add_ops(app)
+        if find_spec(".ops", __package__):
+            import_module(".ops", __package__).init_app(app)
 
 
 def close() -> None:

@@ -46,6 +46,8 @@ def configure(app: Flask, db: SQLAlchemy, settings: Settings) -> None:
     binds = dict(config.get("SQLALCHEMY_BINDS") or {})
     for key, bind in binds.items():
         own = shared | (dict(bind) if isinstance(bind, Mapping) else {"url": bind})
+        if "hide_parameters" in given:  # values of users are as private there
+            own.setdefault("hide_parameters", given["hide_parameters"])
         binds[key] = engine_options(make_url(own["url"]), settings, own)
     config["SQLALCHEMY_BINDS"] = binds
 

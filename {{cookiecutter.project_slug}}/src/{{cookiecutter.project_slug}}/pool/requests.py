@@ -242,22 +242,22 @@ def _recover(attempt: Attempt) -> None:
 
 def _used_elsewhere(connection: PoolProxiedConnection) -> bool:
     """Tell whether a variable of another thread leads to the connection."""
-    found: set[int] = set()
+    leading: dict[int, Any] = {}  # to the connection
+    near: list[Any] = [connection]
+    for _ in range(FAR):
+        leading |= {id(each): each for each in near}
+        referrers = gc.get_referrers(*near)
+        near = [each for each in referrers if not isinstance(each, LASTING)]
+        near = [each for each in near if id(each) not in leading and each is not leading]
+    if any(isinstance(each, WAITING) for each in leading.values()):
+        return True
+    # looked at last: what waited for a thread until now, the thread has in a variable
     frames = sys._current_frames()
     frames.pop(threading.get_ident(), None)
     for top in frames.values():
         frame: FrameType | None = top
         while frame is not None:
-            found.update(map(id, frame.f_locals.values()))
+            if any(id(each) in leading for each in frame.f_locals.values()):
+                return True
             frame = frame.f_back
-    seen: set[int] = set()
-    near: list[Any] = [connection]
-    for _ in range(FAR):
-        if any(id(each) in found or isinstance(each, WAITING) for each in near):
-            return True
-        seen.update(map(id, near), {id(near)})
-        referrers = gc.get_referrers(*near)
-        near = [
-            each for each in referrers if id(each) not in seen and not isinstance(each, LASTING)
-        ]
     return False

@@ -6,6 +6,7 @@ Imports nothing of the package, so that a server's configuration can read it by 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
@@ -27,6 +28,7 @@ DRIVERS = {
 SHORTEST = 0.001  # seconds: servers and drivers count milliseconds, and take 0 for no limit
 SHORTEST_SECRET = 16
 PLACEHOLDERS = ("change", "replace", "placeholder", "example")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MOST_DIGITS = 20
 MOST_THREADS = 8  # by default; more fight for Python's lock
 
@@ -89,14 +91,37 @@ def one_of(*choices: str) -> Check:
 
 
 def text(value: Any) -> str:
-    """Accept any text."""
-    if isinstance(value, str):
+    """Accept any text that fits into a line, as headers need it."""
+    if isinstance(value, str) and not CONTROL.search(value):
         return value
-    raise Refused("text")
+    raise Refused("text without line breaks and control characters", "(not shown)")
+
+
+def host(value: Any) -> str:
+    """Accept a name or an address to listen on."""
+    if isinstance(value, str) and re.fullmatch(r"[\w.:-]*", value, re.ASCII):
+        return value
+    raise Refused("a host name or an address")
+
+
+def table(value: Any) -> dict[str, Any]:
+    """Accept a table, in the environment as JSON."""
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return dict(value)
+    raise Refused("a table: {...}", "(not shown)")
+
+
+def binds(value: Any) -> dict[str, Any]:
+    """Accept a table of database URLs, or of tables of engine options with a `url`."""
+    for bind in table(value).values():
+        database_url(bind.get("url") if isinstance(bind, Mapping) else bind)
+    return dict(value)
 
 
 def database_url(value: Any) -> str:
     """Return the URL with its driver named; refuse what there is no driver for."""
+    if isinstance(value, str) and "," in value.partition("?")[0].rpartition("@")[2]:
+        raise Refused("...@/DATABASE?host=a:5432&host=b:5432 for several hosts", "(not shown)")
     try:
         url: URL = make_url(value)
         family, _, driver = url.drivername.partition("+")
@@ -110,7 +135,12 @@ def database_url(value: Any) -> str:
         raise Refused(f"{drivername}://user:password@host/DATABASE", shown)
     if MASK in (url.password, *url.query.values()):
         raise Refused("the URL with its real password, in .env or the environment", shown)
-    return url.set(drivername=drivername).render_as_string(hide_password=False)
+    url = url.set(drivername=drivername)
+    try:
+        url.get_dialect()().create_connect_args(url)
+    except (ArgumentError, ValueError, TypeError):
+        raise Refused("a URL whose options are the driver's", shown) from None
+    return url.render_as_string(hide_password=False)
 
 
 def _plain_number(value: str) -> bool:
@@ -136,10 +166,18 @@ SETTINGS: dict[str, tuple[Check, Any]] = {
     "SERVER_TIMING": (boolean, None),
     "WEB_CONCURRENCY": (whole(1, 1000), 1),
     "WEB_THREADS": (whole(1, 1000), None),
-    "HOST": (text, "127.0.0.1"),
+    "HOST": (host, "127.0.0.1"),
     "PORT": (whole(1, 65535), 8000),
 }
 CHECKS = {name: check for name, (check, _) in SETTINGS.items()}
+# of the service, which a server checks before it starts too
+SERVICE_CHECKS: dict[str, Check] = {
+    "SECRET_KEY": text,
+    "MAX_CONTENT_LENGTH": whole(1, 2**40),
+    "CONTENT_SECURITY_POLICY": text,
+    "SQLALCHEMY_ENGINE_OPTIONS": table,
+    "SQLALCHEMY_BINDS": binds,
+}
 DEFAULTS = {name: default for name, (_, default) in SETTINGS.items() if name != URI}
 
 
@@ -170,7 +208,7 @@ def checked(
 def require_secret(secret: Any) -> None:
     """SettingError for a key that is missing or could be guessed."""
     known = not secret or any(word in str(secret).lower() for word in PLACEHOLDERS)
-    if known or len(secret) < SHORTEST_SECRET:
+    if known or len(secret.strip()) < SHORTEST_SECRET:
         raise SettingError(
             "SECRET_KEY: missing, a placeholder or too short; "
             f"use at least {SHORTEST_SECRET} random characters"
@@ -209,7 +247,7 @@ def read(
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

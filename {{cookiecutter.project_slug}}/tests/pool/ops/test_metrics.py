@@ -25,7 +25,9 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from {{cookiecutter.project_slug}} import pool
-from {{cookiecutter.project_slug}}.pool import FairQueuePool
+from {{cookiecutter.project_slug}}.pool import (
+    FairQueuePool,
+)
 
 from ..conftest import Make, db
 

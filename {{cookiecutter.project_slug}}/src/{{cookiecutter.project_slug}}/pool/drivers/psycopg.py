@@ -119,3 +119,4 @@ class Connection(psycopg.Connection[Any]):
         """Let go, in a child process, of what is its parent's connection."""
         if not self.closed:
             cut(self.pgconn.socket)
+            self.close()

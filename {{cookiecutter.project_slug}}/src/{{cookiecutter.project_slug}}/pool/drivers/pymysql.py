@@ -203,6 +203,7 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
         """Let go, in a child process, of what is its parent's connection."""
         if self._sock is not None:
             cut(self._sock.fileno())
+            self.close()
 
     def _create_ssl_ctx(self, options: Any) -> ssl.SSLContext:
         # it loads all certificates of the machine, 20 ms of CPU for each new connection

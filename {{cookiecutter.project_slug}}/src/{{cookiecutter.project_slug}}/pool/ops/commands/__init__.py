@@ -56,6 +56,8 @@ def _one_line() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         raise click.ClickException(first_line(error)) from error
+    except (TypeError, AttributeError, UnicodeError) as error:  # a driver's, of the URL's options
+        raise click.ClickException(f"{type(error).__name__}: {error}") from error
     except click.UsageError as error:
         error.ctx = None
         raise

@@ -25,11 +25,18 @@ PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 COLUMNS = ("Pool", "Requests/s", "Range", "Ratio", "Median ms", "95 % ms", "Opened", "Failed")
 
 
+def is_path(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Return the path, if it is one of this service."""
+    if not (value.startswith("/") and value.isascii() and value.isprintable()):
+        raise click.BadParameter(f"{value!r}: a path such as /users")
+    return value
+
+
 @click.command("bench", cls=Command)
 @report.option("--seconds", type=report.Number(0.5, 3600), default=12.0, help="For all of it.")
 @report.option("--rounds", "number", type=click.IntRange(1, 100), default=5, help="Repetitions.")
 @report.option("--threads", type=click.IntRange(1, 1000), help="[default: WEB_THREADS]")
-@report.option("--path", default="/users", help="What is requested.")
+@report.option("--path", default="/users", callback=is_path, help="What is requested.")
 @report.option("--simulate-latency", "far", type=FAR, metavar="MS", help="Of each round trip.")
 @report.option("--plot", type=click.Path(path_type=Path), help="A picture: FILE.svg or FILE.png.")
 @report.format_option("table", "json")

@@ -95,6 +95,8 @@ def own_url() -> str:
 def ask(url: str) -> dict[str, Any]:
     """Return the service's /pool.json; ClickException in one line if there is none."""
     page = url.rstrip("/") + "/pool.json"
+    if "@" in page:
+        raise click.ClickException("--url: without user and password; OPS_TOKEN is sent")
     if not page.startswith(("http://", "https://")):
         raise click.ClickException(f"{url}: not the URL of a service; http://... is")
     token = str(current_app.config.get("OPS_TOKEN") or "").encode().decode("latin-1")
