@@ -15,7 +15,9 @@ from .pool import settings
 
 def application() -> Flask:
     """Build the application for a server, with what `.env` of its working directory sets."""
-    config.load_dotenv()
+    # gunicorn.conf.py keeps what it read last and could use
+    server = sys.modules.get("gunicorn_last_settings")
+    settings.add_dotenv(os.environ, server.dotenv if server else config.dotenv())
     return create_app()
 
 

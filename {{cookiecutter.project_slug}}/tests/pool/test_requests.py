@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from threading import Event, Thread
+from time import sleep
 from typing import Any
 
 import pytest
@@ -336,6 +338,34 @@ def test_a_stream_that_forgets_its_connection_is_named_at_its_end(
     assert client.get("/", buffered=True).text == "11"
     kept.clear()
     assert len(leaks(caplog)) == 1
+    assert engine.pool.checkedout() == 0
+
+
+@pytest.mark.parametrize("take", [by_hand, in_a_session_of_its_own])
+def test_a_connection_for_an_executor_is_left_to_it(
+    app: Flask, client: FlaskClient, engine: Any, take: Callable[[], Any]
+) -> None:
+    done: list[Any] = []
+
+    def work(taken: Any) -> None:
+        sleep(0.05)
+        taken.execute(text("SELECT 1")).all()
+        taken.close()
+        done.append(taken)
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(int).result()
+
+        @app.get("/")
+        def view() -> str:
+            executor.submit(work, take())
+            return ""
+
+        for number in range(5):
+            client.get("/")
+            while len(done) == number:
+                sleep(0.01)
+
     assert engine.pool.checkedout() == 0
 
 
