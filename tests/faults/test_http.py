@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from functools import partial
 
 import psutil
 import pytest
@@ -59,14 +60,17 @@ def test_a_reload_with_a_wrong_value_keeps_the_settings_that_were(
     service = serve(on_postgresql.url(), WEB_CONCURRENCY=1)
     assert service.process is not None
     master = psutil.Process(service.process.pid)
+
+    def replaced(old: list[psutil.Process]) -> bool:
+        new = service.workers()
+        return bool(new) and not set(old) & set(new)
+
     try:
         for wrong, right in (("abc", False), ("2048", True)):
             before = service.workers()
             own.write_text(f"{kept}MAX_CONTENT_LENGTH={wrong}\n")
             os.kill(master.pid, signal.SIGHUP)
-            servers.wait_until(
-                lambda old=before: service.workers() and not set(old) & set(service.workers())
-            )
+            servers.wait_until(partial(replaced, before))
             servers.wait_until(lambda: service.get().status == 200)
             assert ("not reloaded" in service.log()) is True
             answer = service.request("POST", "/users", {"name": "x", "more": "y" * 3000})
