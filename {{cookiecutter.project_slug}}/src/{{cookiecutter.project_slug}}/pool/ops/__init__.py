@@ -20,5 +20,6 @@ def init_app(app: Flask) -> None:
         if isinstance(engine.pool, FairQueuePool):
             metrics.watch(engine.pool, name)
     timing.init_app(app, pools.engines.values())
-    app.register_blueprint(page.bp)
+    if page.bp.name not in app.blueprints:  # an application may get its engines anew
+        app.register_blueprint(page.bp)
     commands.init_app(app)
