@@ -38,7 +38,8 @@ def create_app(engine_options: dict[str, Any]) -> Flask:
 
     @app.get("/users")
     def index() -> Response:
-        users = db.session.scalars(db.select(User).order_by(User.id).limit(101)).all()
+        limit = request.args.get("limit", 100, int)
+        users = db.session.scalars(db.select(User).order_by(User.id).limit(limit)).all()
         return Response(",".join(user.name for user in users), mimetype="text/plain")
 
     @app.get("/users/<int:user_id>")
