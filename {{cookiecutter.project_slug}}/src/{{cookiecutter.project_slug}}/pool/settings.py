@@ -26,6 +26,7 @@ DRIVERS = {
     "mariadb": "mariadb+pymysql",
 }
 SHORTEST = 0.001  # seconds: servers and drivers count milliseconds, and take 0 for no limit
+TINY = 1e-9  # seconds: any above 0
 SHORTEST_SECRET = 16
 PLACEHOLDERS = ("change", "replace", "placeholder", "example")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -59,14 +60,14 @@ def whole(low: int, high: int, *others: int) -> Check:
 
 
 def seconds(low: float, high: float) -> Check:
-    """Accept a number of seconds from `low` (above it if that is 0 and not allowed) to `high`."""
+    """Accept a number of seconds from `low` to `high`."""
 
     def check(value: Any) -> float:
         if isinstance(value, str):
             value = float(value) if _plain_number(value) else None
         if type(value) in (int, float) and low <= value <= high:
             return float(value)
-        raise Refused(f"seconds from {low:g} to {high:g}")
+        raise Refused(f"seconds {'above 0' if low == TINY else f'from {low:g}'} to {high:g}")
 
     return check
 
@@ -154,7 +155,7 @@ SETTINGS: dict[str, tuple[Check, Any]] = {
     URI: (database_url, None),
     "SQLALCHEMY_POOL_SIZE": (whole(1, 1000), 5),
     "SQLALCHEMY_MAX_OVERFLOW": (whole(0, 1000), 10),
-    "SQLALCHEMY_POOL_TIMEOUT": (seconds(SHORTEST, 3600), 30.0),
+    "SQLALCHEMY_POOL_TIMEOUT": (seconds(TINY, 3600), 30.0),
     "SQLALCHEMY_POOL_RECYCLE": (whole(1, 86400, -1), 1800),
     "SQLALCHEMY_POOL_PING_AFTER": (seconds(0, 86400), 1.0),
     "SQLALCHEMY_CONNECT_TIMEOUT": (seconds(SHORTEST, 300), 5.0),
