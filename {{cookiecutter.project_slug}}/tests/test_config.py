@@ -78,6 +78,29 @@ def test_a_wrong_value_stops_the_start_in_one_line_that_names_it(
     assert "\n" not in stop.value.message
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOST", " "),
+        ("HOST", "a b"),
+        ("OPS_TOKEN", "s3cr3t\nb"),
+        ("CONTENT_SECURITY_POLICY", "a\nb"),
+        ("SQLALCHEMY_ENGINE_OPTIONS", 5),
+        ("SQLALCHEMY_BINDS", {"a": "s3cr3t"}),
+        ("SQLALCHEMY_DATABASE_URI", "postgresql://u:s3cr3t@a:1,b:2/d"),
+        ("SQLALCHEMY_DATABASE_URI", "mysql://u:s3cr3t@h/d?connect_timeout=abc"),
+        ("SQLALCHEMY_DATABASE_URI", "sqlite://h/x"),
+    ],
+)
+def test_what_would_break_every_request_is_refused_and_not_shown(name: str, value: object) -> None:
+    with pytest.raises(settings.SettingError) as stop:
+        make(**{name: value})
+
+    assert stop.value.message.startswith(f"{name}: ")
+    assert "\n" not in stop.value.message
+    assert "s3cr3t" not in stop.value.message
+
+
 def test_all_wrong_values_are_told_at_once() -> None:
     with pytest.raises(settings.SettingError) as stop:
         make(SQLALCHEMY_POOL_SIZE=0, PORT=0)

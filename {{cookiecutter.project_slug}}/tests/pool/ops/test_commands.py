@@ -355,3 +355,14 @@ def test_a_bench_refuses_a_picture_that_it_cannot_write_before_it_measures(
 
     assert told.startswith("Error: --plot: ")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.svg"]
+
+
+@pytest.mark.parametrize("path", ["http://[::1", "/\xff", "garbage", ""])
+def test_a_path_that_is_none_is_refused_before_anything_is_measured(
+    runner: FlaskCliRunner, path: str
+) -> None:
+    assert "--path" in failure(runner, *BENCH, "--path", path, exit_code=2)
+
+
+def test_a_password_in_the_address_of_a_service_is_not_shown(runner: FlaskCliRunner) -> None:
+    assert "s3cr3t" not in failure(runner, "status", "--url", "http://u:s3cr3t@127.0.0.1:1")
