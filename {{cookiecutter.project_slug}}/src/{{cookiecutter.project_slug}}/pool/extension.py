@@ -26,6 +26,7 @@ from . import drivers, errors, options, settings, transactions
 from .drivers import sqlite
 from .observer import Observer
 from .queue_pool import FairQueuePool, SharedConnectionPool
+from .replicas import Replicas, make_engines, read_from
 from .requests import Requests, note_taken
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Pools:
     engines: dict[str, Engine] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     observers: list[Observer] = field(default_factory=list)
+    replicas: Replicas | None = None
 
     def prefill(self) -> None:
         """Open pool_size connections in each pool, or log why not."""
@@ -92,11 +94,12 @@ class Pool:
 
         # the engines
         recycle = "SQLALCHEMY_POOL_RECYCLE"
-        options.configure(app, db, found | {recycle: given[recycle]})
+        of_replicas = options.configure(app, db, found | {recycle: given[recycle]})
         db.init_app(app)
         app.extensions["pool"] = pools = Pools(found)
         with app.app_context():
             engines = dict(db.engines)
+            more = make_engines(db, app, of_replicas)
         for key, engine in engines.items():
             if not isinstance(engine, Engine):  # an extension's own, such as an AsyncEngine
                 continue
@@ -109,6 +112,12 @@ class Pool:
                 timeout = found["SQLALCHEMY_POOL_TIMEOUT"]
                 engine.pool = SharedConnectionPool.in_place_of(engine.pool, timeout=timeout)
             _watch(engine, found)
+            _engines.add(engine)
+        if more:
+            pools.replicas = read_from(db, app, pools.engines["default"], more)
+        for (name, engine), own in zip(more.items(), of_replicas, strict=True):
+            pools.engines[name], pools.options[name] = engine, own
+            _watch(engine, found, replica=True)
             _engines.add(engine)
 
         # the requests
@@ -145,13 +154,13 @@ def _fill(engine: Engine, size: int, name: str) -> None:
             connection.close()
 
 
-def _watch(engine: Engine, config: Mapping[str, Any]) -> None:
+def _watch(engine: Engine, config: Mapping[str, Any], *, replica: bool = False) -> None:
     """Look after the engine's connections, statements and errors."""
     deadline = config["SQLALCHEMY_STATEMENT_TIMEOUT"] + options.GRACE
     event.listen(engine, "do_connect", partial(_connect, engine, deadline))
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", sqlite.prepare)
-    transactions.watch(engine)
+    transactions.watch(engine, only_reads=replica)
     errors.watch(engine)
     pool = engine.pool
     if not isinstance(pool, FairQueuePool):

@@ -33,8 +33,8 @@ NOTHING: Settings = MappingProxyType({})
 logger = logging.getLogger(__name__)
 
 
-def configure(app: Flask, db: SQLAlchemy, settings: Settings) -> None:
-    """Set the options of each engine before Flask-SQLAlchemy reads them."""
+def configure(app: Flask, db: SQLAlchemy, settings: Settings) -> list[dict[str, Any]]:
+    """Set the options of each engine before Flask-SQLAlchemy reads them; return the replicas'."""
     config = app.config
     shared = dict(db._engine_options)  # what SQLAlchemy(engine_options=...) was given
     given = shared | (config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
@@ -50,9 +50,13 @@ def configure(app: Flask, db: SQLAlchemy, settings: Settings) -> None:
             own.setdefault("hide_parameters", given["hide_parameters"])
         binds[key] = engine_options(make_url(own["url"]), settings, own)
     config["SQLALCHEMY_BINDS"] = binds
+    replicas = [make_url(uri) for uri in settings["SQLALCHEMY_REPLICA_URIS"] or ()]
+    return [engine_options(url, settings, given, replica=True) for url in replicas]
 
 
-def engine_options(url: URL, settings: Settings, given: Settings = NOTHING) -> dict[str, Any]:
+def engine_options(
+    url: URL, settings: Settings, given: Settings = NOTHING, *, replica: bool = False
+) -> dict[str, Any]:
     """Return the arguments of `create_engine` for this database; those given win."""
     url = with_driver(url)
     options = {"url": url} | pool_options(url, settings, given)
@@ -62,6 +66,8 @@ def engine_options(url: URL, settings: Settings, given: Settings = NOTHING) -> d
     options |= {name: value for name, value in given.items() if name != "url"}
     family = CONNECT_ARGS.get(url.drivername)
     arguments = family(url, settings, given) if family else {}
+    if replica:
+        arguments.pop("target_session_attrs", None)
     return options | {"connect_args": arguments | dict(given.get("connect_args") or {})}
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+UNKNOWN = "?"  # a position of which only the primary is sure
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}  # RFC 9110, section 9.2.1; TRACE is never routed
 # the code between a taker and the pool
 LIBRARIES = (
@@ -50,7 +51,8 @@ class Attempt:
     """One run of a request, and what it did with the database."""
 
     __slots__ = (
-        "died", "once", "readers", "safe", "streams", "taken", "transaction", "unread", "writer",
+        "died", "once", "readers", "safe", "seen", "source", "streams", "taken", "token",
+        "transaction", "unread", "writer", "written",
     )  # fmt: skip
 
     def __init__(self, *, safe: bool) -> None:
@@ -64,6 +66,10 @@ class Attempt:
         self.unread = True  # the request's body
         self.streams = True  # until the response says that it does not
         self.taken: list[tuple[PoolProxiedConnection, FairQueuePool, str]] = []
+        # with replicas: positions of the primary's log, and where the request reads from
+        self.written = self.seen = ""
+        self.source: Any = None
+        self.token: Any = None
 
     def may_run_again(self) -> bool:
         """Tell whether all of it can be done once more, as if for the first time."""
@@ -78,6 +84,20 @@ def note_transaction() -> None:
     attempt = current.get()
     if attempt is not None:
         attempt.transaction = True
+
+
+def note_commit(position: str | None) -> None:
+    """Note where the primary's log is after something was committed."""
+    attempt = current.get()
+    if attempt is not None:
+        attempt.written = position or UNKNOWN
+
+
+def note_seen(position: str | None) -> None:
+    """Note where the primary's log is after it was read."""
+    attempt = current.get()
+    if attempt is not None:
+        attempt.seen = position or UNKNOWN
 
 
 def note_death() -> None:

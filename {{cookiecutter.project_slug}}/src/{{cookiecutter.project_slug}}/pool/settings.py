@@ -144,6 +144,11 @@ def database_url(value: Any) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def database_urls(value: Any) -> list[str]:
+    """Accept one URL or more, separated by spaces."""
+    return [database_url(each) for each in (value.split() if isinstance(value, str) else value)]
+
+
 def _plain_number(value: str) -> bool:
     """Tell whether this is a number as people write it: no 1_000, nan or other digits."""
     digits = value.removeprefix("-").replace(".", "", 1)
@@ -161,6 +166,9 @@ SETTINGS: dict[str, tuple[Check, Any]] = {
     "SQLALCHEMY_CONNECT_TIMEOUT": (seconds(SHORTEST, 300), 5.0),
     "SQLALCHEMY_STATEMENT_TIMEOUT": (seconds(SHORTEST, 86400), 30.0),
     "SQLALCHEMY_MAX_WAITING": (whole(0, 100_000), None),
+    "SQLALCHEMY_REPLICA_URIS": (database_urls, None),
+    # what clients bring back is valid for 30 s: by then each replica must have it, or be left out
+    "SQLALCHEMY_REPLICA_LAG": (seconds(SHORTEST, 30), 10.0),
     "SQLALCHEMY_EXTERNAL_POOLER": (one_of("none", "pgbouncer"), "none"),
     "POOL_PREFILL": (boolean, True),
     "OPS_TOKEN": (text, None),

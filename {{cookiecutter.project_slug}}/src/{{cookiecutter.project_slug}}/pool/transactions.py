@@ -77,13 +77,24 @@ CONTROLS = {
     "PRAGMA", "EXPLAIN", "VACUUM", "ATTACH", "DETACH", "BEGIN", "COMMIT", "END", "ROLLBACK",
 }  # fmt: skip
 
+
+
+class NeedsPrimary(Exception):
+    """A replica is not for this statement, which was not sent."""
+
+
 # as long as SQLAlchemy keeps a statement, which it does for the newest 500 or so
 _known: WeakKeyDictionary[Any, Kind] = WeakKeyDictionary()
 
 
-def watch(engine: Engine) -> None:
-    """Have the engine's statements begin what they need."""
+def watch(engine: Engine, *, only_reads: bool = False) -> None:
+    """Have the engine's statements begin what they need; a replica's must need nothing."""
     family = engine.dialect.name
+    if only_reads:
+        event.listen(engine, "do_execute", _read_alone_or_not)
+        for happening in ("do_execute_no_params", "do_executemany"):
+            event.listen(engine, happening, _refuse)
+        return
     if family == "sqlite":
         for happening in ("do_execute", "do_execute_no_params", "do_executemany"):
             event.listen(engine, happening, _begin_on_sqlite)
@@ -173,6 +184,15 @@ def _read_alone(cursor: Any, statement: str, parameters: Any, context: Any) -> b
     if attempt.readers[connection] and SET_TRANSACTION.match(statement):
         cursor.execute("SELECT 1")  # it comes too late, as after any read
     return None
+
+
+def _read_alone_or_not(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    return _read_alone(cursor, statement, parameters, context) or _refuse()
+
+
+def _refuse(*sent: Any) -> None:
+    if current.get() is not None:  # else it is no request's, but a look at the server
+        raise NeedsPrimary
 
 
 def _begin_on_sqlite(cursor: Any, statement: str, *rest: Any) -> None:

@@ -16,6 +16,16 @@ from sqlalchemy.engine import Dialect
 HUNG_UP = "the server closed the connection before COMMIT was sent"
 
 
+# how a primary and a replica say where they are in the primary's log, by driver
+POSITIONS = {
+    "psycopg": (
+        "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn()::text END",
+        "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text END",
+    ),
+    "pymysql": ("SELECT @@gtid_current_pos", "SELECT @@gtid_slave_pos"),  # MariaDB's
+}
+
+
 def connect(dialect: Dialect, cargs: Any, cparams: Any, deadline: float) -> Any:
     """Connect with the class for this dialect's driver; no wait outlasts `deadline` seconds."""
     # each driver may be missing

@@ -9,8 +9,8 @@ import psycopg
 from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
 
-from ..requests import note_transaction
-from . import HUNG_UP, cut
+from ..requests import note_commit, note_seen, note_transaction
+from . import HUNG_UP, POSITIONS, cut
 
 IDLE = TransactionStatus.IDLE
 ASKED_TO_STOP = "57014"  # statement_timeout, or somebody's cancel
@@ -26,6 +26,7 @@ class Connection(psycopg.Connection[Any]):
     """A psycopg connection on which no wait outlasts `deadline` seconds."""
 
     deadline: float | None = None
+    follows = False  # says where the server's log is after commits and reads
     waits = False  # for the server, in some thread
     # the isolation of a transaction that asks for none, as server, database or role have it
     default_isolation = "read committed"
@@ -72,7 +73,10 @@ class Connection(psycopg.Connection[Any]):
         """Run one statement, which only reads, outside of a transaction."""
         self.autocommit = True  # in the client alone: nothing is sent
         try:
-            cursor.execute(statement, parameters)
+            if self.follows:
+                note_seen(self._followed(cursor, statement, parameters))
+            else:
+                cursor.execute(statement, parameters)
             failed = False
         except psycopg.Error as error:
             if self.closed or error.sqlstate == ASKED_TO_STOP:
@@ -92,10 +96,33 @@ class Connection(psycopg.Connection[Any]):
         if self.hung_up():
             raise psycopg.OperationalError(HUNG_UP)
         try:
-            super().commit()
+            if self.follows:
+                self._commit_and_follow()
+            else:
+                super().commit()
         except psycopg.Error as error:
             error.in_doubt = self.closed  # type: ignore[attr-defined]
             raise
+
+    def _commit_and_follow(self) -> None:
+        commit, position = self.cursor(), None
+        try:
+            position = self._followed(commit, "COMMIT")
+        except psycopg.Error:
+            if commit.statusmessage is None:
+                note_commit(position)
+                raise
+        if commit.statusmessage == "COMMIT":  # not of a transaction that had failed
+            note_commit(position)
+
+    def _followed(self, cursor: Any, statement: Any, parameters: Any = None) -> str | None:
+        """Run a statement, and return where the log is after it, in one round trip."""
+        asked = self.cursor()
+        with self.pipeline():
+            cursor.execute(statement, parameters)
+            asked.execute(POSITIONS["psycopg"][0])
+        found: str | None = asked.fetchall()[0][0]
+        return found
 
     def rollback(self) -> None:
         """Roll back if a transaction is open, else do nothing: each read ends here."""

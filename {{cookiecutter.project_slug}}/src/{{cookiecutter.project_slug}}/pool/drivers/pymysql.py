@@ -13,8 +13,8 @@ import pymysql
 from pymysql.constants import CR
 from pymysql.constants.SERVER_STATUS import SERVER_STATUS_IN_TRANS
 
-from ..requests import note_transaction
-from . import HUNG_UP, cut
+from ..requests import note_commit, note_seen, note_transaction
+from . import HUNG_UP, POSITIONS, cut
 
 LOOKED_AT = 10_000  # bytes of a statement
 # the context of connections without TLS options of their own
@@ -48,6 +48,7 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
     whatever else comes, from a raw cursor too, is in a transaction, as PEP 249 has it.
     """
 
+    follows = False  # says where the server's log is after commits and reads
     _begins = False  # PEP 249's way, and not autocommit
     _quiet = True  # while connecting, and while a read runs alone
     _isolated = False  # above READ COMMITTED
@@ -154,6 +155,8 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
         self._quiet = True
         try:
             cursor.execute(statement, parameters)
+            if self.follows:
+                note_seen(self._position())
         finally:
             self._quiet = False
 
@@ -169,7 +172,24 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
         except pymysql.MySQLError as error:
             error.in_doubt = self._sock is None
             self._unsure = True
+            if self.follows:
+                note_commit(None)
             raise
+        if self.follows:
+            note_commit(self._position())
+
+    def _position(self) -> str | None:
+        """Ask where the log is, which PyMySQL can't learn from the answer before."""
+        kept, self._quiet = self._quiet, True
+        try:
+            with self.cursor(pymysql.cursors.Cursor) as cursor:
+                cursor.execute(POSITIONS["pymysql"][0])
+                found: str | None = cursor.fetchall()[0][0]
+                return found
+        except pymysql.MySQLError:  # what came before it is done all the same
+            return None
+        finally:
+            self._quiet = kept
 
     def rollback(self) -> None:
         """Roll back if a transaction may be open, else send nothing: each read ends here."""

@@ -1,0 +1,336 @@
+"""Reads from replicas that have all that this client wrote or saw: positions, not clocks.
+
+A write's answer carries the position of its commit in the primary's log, signed. A safe request
+that brings it back reads from a replica that is past it, as far as this worker has looked, and
+from the primary if there is none. Whatever is not surely a plain read goes to the primary.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from threading import Thread
+from time import monotonic, sleep, time
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from flask import Flask, Response, current_app, request
+from flask_sqlalchemy import SQLAlchemy
+from itsdangerous import BadData, URLSafeTimedSerializer
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine, Result
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import ORMExecuteState, SessionTransactionOrigin
+
+from .drivers import POSITIONS
+from .errors import reason_of
+from .requests import UNKNOWN, Attempt, current
+from .settings import SettingError
+from .transactions import NeedsPrimary
+
+COOKIE, HEADER = "read_after", "Read-After"
+VALID = 30  # seconds: a log's positions mean nothing after a fail-over, so they must not last
+SOON, SELDOM = 0.1, 1.0  # seconds between looks at a server that somebody waits for, and others
+SPREAD = 0.25  # of these: workers must not look in step
+PATIENCE = 1.0  # seconds that a look may take before its server counts as away
+GAP = 0.05  # seconds between looks at what replicas have while the primary is away
+REMEMBERED = 128  # looks at the primary, half a second apart: more than any lag that is accepted
+
+Position = dict[int, int]  # how far each stream of changes is; PostgreSQL has one
+
+
+def parse(position: str) -> Position:
+    """Read a position as PostgreSQL (an LSN) or MariaDB (a GTID) writes it."""
+    high, slash, low = position.partition("/")
+    if slash:
+        return {0: (int(high, 16) << 32) + int(low, 16)}
+    parts = (gtid.split("-") for gtid in position.split(",") if gtid)
+    return {int(domain): int(number) for domain, _, number in parts}
+
+
+def _covers(known: Position, wanted: Position) -> bool:
+    return all(known.get(domain, -1) >= number for domain, number in wanted.items())
+
+
+class Token(NamedTuple):
+    """What a client wrote and saw: positions, "" for none, and what it read from."""
+
+    written: str = ""
+    written_at: int = 0  # seconds since 1970
+    seen: str = ""
+    source: str = ""  # a replica, which is at least where it was then
+
+
+class Server:
+    """A server, and what this worker knows of it."""
+
+    def __init__(self, engine: Engine, question: str, name: str = "") -> None:
+        url = engine.url
+        self.engine = engine
+        self.name = name
+        # the same in every worker and for every order of the setting
+        self.key = f"{crc32(repr((url.host, url.port, url.query)).encode()):x}"
+        self.question = text(question)
+        self.position: Position | None = None  # that it has reached, at least
+        self.fresh_at = -math.inf  # all that was committed before it is there
+        self.refused = False  # it could not be reached, last
+        self._next_look = 0.0
+        self._looks: tuple[int, float] | None = None  # in which process, since when
+
+    @property
+    def away(self) -> bool:
+        """Whether it could not be reached, or lets somebody wait."""
+        looks = self._looks
+        return self.refused or (
+            looks is not None and looks[0] == os.getpid() and monotonic() - looks[1] > PATIENCE
+        )
+
+    def has(self, *positions: str) -> bool:
+        """Tell whether it is surely past these positions."""
+        known = self.position
+        return (
+            known is not None
+            and UNKNOWN not in positions
+            and all(_covers(known, parse(position)) for position in positions)
+        )
+
+    def look_within(self, seconds: float, replicas: Replicas) -> None:
+        """Have a thread look at the server, unless one did so a moment ago."""
+        now, looks = monotonic(), self._looks
+        if now < self._next_look - (SELDOM - seconds) or (looks and looks[0] == os.getpid()):
+            return
+        self._looks = os.getpid(), now
+        self._next_look = now + SELDOM * random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311
+        Thread(target=self._look, args=(replicas,), daemon=True).start()
+
+    def _look(self, replicas: Replicas) -> None:
+        asked = monotonic()
+        try:
+            with self.engine.connect() as connection:
+                alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+                said = alone.scalar(self.question)
+            self.position = parse(said) if isinstance(said, str) else None
+            self.refused = False
+        except PoolTimeoutError:
+            pass  # it is there, and busy
+        except (SQLAlchemyError, ValueError):
+            self.refused = True
+        finally:
+            self._looks = None
+        replicas.learn(self, asked)
+
+
+class Replicas:
+    """The replicas of an application's database, and who may read from which."""
+
+    def __init__(self, app: Flask, primary: Engine, replicas: dict[str, Engine]) -> None:
+        of_primary, of_replica = POSITIONS[primary.dialect.driver]
+        self.primary = Server(primary, of_primary)
+        self.servers = [Server(each, of_replica, name) for name, each in replicas.items()]
+        self.lag: float = app.config["SQLALCHEMY_REPLICA_LAG"]
+        self._history: deque[tuple[float, Position]] = deque(maxlen=REMEMBERED)
+
+    def learn(self, server: Server, asked: float) -> None:
+        """Work out how fresh replicas are, after a look that was begun at this time."""
+        position, history = server.position, self._history
+        if server is self.primary and position is not None:
+            if not history or asked - history[-1][0] > SELDOM / 2:
+                history.append((asked, position))
+        for replica in self.servers if server is self.primary else [server]:
+            for then, reached in reversed(tuple(history)):
+                if replica.position is not None and _covers(replica.position, reached):
+                    replica.fresh_at = max(replica.fresh_at, then)
+                    break
+
+    def look(self, seconds: float = SELDOM) -> None:
+        """Have all servers be looked at, if the last look is this long ago."""
+        for server in (self.primary, *self.servers):
+            server.look_within(seconds, self)
+
+    def late(self, server: Server) -> float:
+        """Return the seconds that a replica is behind the primary, at most."""
+        return monotonic() - server.fresh_at
+
+    def usable(self) -> list[Server]:
+        """Return the replicas that answer, and are not too late as far as can be known."""
+        anyhow = self.primary.away  # nobody can say how late they are
+        return [
+            server
+            for server in self.servers
+            if server.position is not None
+            and not server.away
+            and (anyhow or self.late(server) <= self.lag)
+        ]
+
+    def choose(self, token: Token) -> Server:
+        """Return where this client reads from: a replica, or the primary."""
+        fitting = self._fitting(token)
+        waited_for = token.written or token.seen or any(not each.position for each in self.servers)
+        self.look(SELDOM if fitting or not waited_for else SOON)
+        end = monotonic() + PATIENCE
+        while not fitting and self.primary.away and self.usable() and monotonic() < end:
+            sleep(GAP)
+            self.look(SOON)
+            fitting = self._fitting(token)
+        return random.choice(fitting or [self.primary])  # noqa: S311
+
+    def _fitting(self, token: Token) -> list[Server]:
+        usable = self.usable()
+        same = [server for server in usable if server.key == token.source]
+        if same:
+            return same
+        if self.primary.away:  # what was only seen may be seen no more, what was written must be
+            return [server for server in usable if server.has(token.written)]
+        if token.source:
+            return []
+        return [server for server in usable if server.has(token.written, token.seen)]
+
+    # a statement
+
+    def read(self, state: ORMExecuteState) -> Result[Any] | None:
+        """Run a session's statement where it belongs; None for the primary."""
+        attempt = current.get()
+        if attempt is None or not self._may_read(state, attempt):
+            return None
+        if attempt.source is None:
+            attempt.token = told()
+            attempt.source = self.choose(attempt.token)
+        elif attempt.source not in (self.primary, *self.servers):  # another application's
+            return None
+        for server in self._one_after_another(attempt):
+            attempt.source, died = server, attempt.died
+            try:
+                return state.invoke_statement(bind_arguments={"bind": server.engine})
+            except NeedsPrimary:
+                attempt.source = self.primary
+                return None
+            except (DBAPIError, PoolTimeoutError) as error:
+                reason = reason_of(error)
+                gone = reason in ("unavailable", "exhausted")
+                if reason == "timeout" or (server is self.primary and not gone):
+                    raise
+                server.refused = server.refused or reason == "unavailable"
+                if server is self.primary and not self._fitting(attempt.token or Token()):
+                    raise
+                # nothing was written: what was loaded is read again where it is needed
+                state.session.rollback()
+                attempt.died = died
+        return None
+
+    def _may_read(self, state: ORMExecuteState, attempt: Attempt) -> bool:
+        session = state.session
+        transaction = session.get_transaction()
+        return (
+            attempt.safe
+            and not attempt.transaction
+            and not (state.is_insert or state.is_update or state.is_delete)
+            and "bind" not in state.bind_arguments
+            and not (session.new or session.deleted or session.dirty)
+            and not session.in_nested_transaction()
+            and (
+                transaction is None or transaction.origin is SessionTransactionOrigin.AUTOBEGIN
+            )
+            and session.get_bind(**state.bind_arguments) is self.primary.engine
+        )
+
+    def _one_after_another(self, attempt: Attempt) -> Iterator[Server]:
+        yield attempt.source
+        if attempt.source is not self.primary:
+            yield self.primary
+        yield from self._fitting(attempt.token or Token())
+        yield self.primary  # whose error is the answer
+
+
+def make_engines(
+    db: SQLAlchemy, app: Flask, options: Sequence[dict[str, Any]]
+) -> dict[str, Engine]:
+    """Make an engine for each replica, as Flask-SQLAlchemy makes those of binds."""
+    found = {}
+    for number, each in enumerate(options, 1):
+        own = dict(each)
+        db._apply_driver_defaults(own, app)
+        found[f"replica-{number}"] = db._make_engine(None, own, app)
+    return found
+
+
+def read_from(db: SQLAlchemy, app: Flask, primary: Engine, engines: dict[str, Engine]) -> Replicas:
+    """Have sessions read from replicas, and tell clients what they are to bring back."""
+    setting = "SQLALCHEMY_REPLICA_URIS"
+    if primary.dialect.driver not in POSITIONS:
+        of = primary.url.drivername
+        raise SettingError(f"{setting}: {of!r} has no replicas; use postgresql or mariadb")
+    if any(engine.dialect.driver != primary.dialect.driver for engine in engines.values()):
+        raise SettingError(f"{setting}: use the primary's kind, {primary.url.drivername}://...")
+    if not app.secret_key:
+        raise SettingError(f"{setting}: what clients bring back is signed; set SECRET_KEY")
+    event.listen(primary, "connect", _follow)
+    if not event.contains(db.session, "do_orm_execute", _read):
+        event.listen(db.session, "do_orm_execute", _read)
+    app.after_request(_tell)
+    return Replicas(app, primary, engines)
+
+
+def _read(state: ORMExecuteState) -> Result[Any] | None:
+    if current.get() is None:
+        return None
+    replicas: Replicas | None = current_app.extensions["pool"].replicas
+    return replicas.read(state) if replicas else None
+
+
+def _follow(connection: Any, record: object) -> None:
+    connection.follows = True  # says where the log is after each commit and read
+
+
+# what clients bring back
+
+
+def _serializer() -> URLSafeTimedSerializer:
+    keys = [*(current_app.config.get("SECRET_KEY_FALLBACKS") or ()), current_app.secret_key]
+    return URLSafeTimedSerializer(keys, salt=COOKIE)
+
+
+def told() -> Token:
+    """Return what the client of this request wrote and saw, as far as that is still valid."""
+    signed = request.headers.get(HEADER) or request.cookies.get(COOKIE)
+    try:
+        token = Token(*_serializer().loads(signed or "", max_age=VALID))
+    except (BadData, TypeError):
+        return Token()
+    if token.written and time() - token.written_at > VALID:
+        return token._replace(written="")
+    return token
+
+
+def _tell(response: Response) -> Response:
+    attempt = current.get()
+    if attempt is None:
+        return response
+    before = attempt.token or told()
+    after = _next(before, attempt, current_app.extensions["pool"].replicas)
+    if after is not None:
+        signed = _serializer().dumps(after)
+        response.headers[HEADER] = signed
+        response.set_cookie(
+            COOKIE,
+            signed,
+            max_age=VALID,
+            path=current_app.session_interface.get_cookie_path(current_app),
+            secure=request.is_secure,
+            httponly=True,
+            samesite="Lax",
+        )
+    return response
+
+
+def _next(before: Token, attempt: Attempt, replicas: Replicas) -> Token | None:
+    """Return what the client is to bring back next time; None if it need not."""
+    if attempt.written:
+        return Token(attempt.written, int(time()))
+    if attempt.source is None or attempt.source is replicas.primary:
+        seen = UNKNOWN if attempt.transaction else attempt.seen
+        return before._replace(seen=seen, source="") if seen else None
+    return before._replace(seen="", source=attempt.source.key)
