@@ -166,6 +166,29 @@ def test_pgbouncer_shares_few_connections_among_many_clients(
         assert {pool["pool_mode"] for pool in bouncer.show("POOLS")} >= {"transaction"}
 
 
+@pytest.mark.needs("postgresql")
+def test_a_promoted_standby_has_all_that_was_committed() -> None:
+    """It can lag, be killed for, promoted and followed; a commit waits for one of them."""
+    with servers.cluster(2, "ANY 1 (s1, s2)") as cluster:
+        first, second = cluster.standbys
+        cluster.primary.rows("CREATE TABLE notes (id int)")
+        first.catch_up()
+        first.pause_replay()
+        cluster.primary.rows("INSERT INTO notes VALUES (1)")
+        second.catch_up()
+        assert (first.rows("TABLE notes"), second.rows("TABLE notes")) == ([], [{"id": 1}])
+
+        first.resume_replay()
+        first.catch_up()
+        cluster.primary.stop(crash=True)
+        first.promote()
+        second.follow(first)
+        first.rows("INSERT INTO notes VALUES (2)")
+        second.catch_up()
+
+        assert second.rows("TABLE notes ORDER BY id") == [{"id": 1}, {"id": 2}]
+
+
 def test_nothing_is_left_of_a_killed_process() -> None:
     """Kill a process that has a paused server: the server and its folder go too."""
     program = (

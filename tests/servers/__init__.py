@@ -9,15 +9,19 @@ from .maria import MariaDB, mariadb
 from .postgres import PostgreSQL, postgresql
 from .programs import HOW_TO_INCLUDE, REQUIRE_ALL, find_program, missing_programs
 from .proxy import Proxy
+from .standby import Cluster, Standby, cluster
 from .waiting import wait_until
 
 __all__ = [
     "HOW_TO_INCLUDE",
     "REQUIRE_ALL",
+    "Cluster",
     "MariaDB",
     "PgBouncer",
     "PostgreSQL",
     "Proxy",
+    "Standby",
+    "cluster",
     "find_program",
     "mariadb",
     "missing_programs",

@@ -39,6 +39,10 @@ class PostgreSQL(Server):
 
     def __init__(self, settings: dict[str, Setting]) -> None:
         super().__init__(account("postgres"), DEFAULTS | settings)
+        self.fill()
+
+    def fill(self) -> None:
+        """Make the data folder."""
         run_tool(["cp", "-Rp", str(_template()), "data"], self.owner, self.folder)
 
     def command(self) -> list[str]:
@@ -49,7 +53,7 @@ class PostgreSQL(Server):
             "unix_socket_directories": "",
         }
         options = [f"--{name}={value}" for name, value in (self.settings | own).items()]
-        return [str(_programs() / "postgres"), "-D", str(self.folder / "data"), *options]
+        return [str(programs() / "postgres"), "-D", str(self.folder / "data"), *options]
 
     def ask(self) -> list[dict[str, Any]]:
         """Ask the server anything; raise while it does not answer."""
@@ -114,7 +118,7 @@ def _template() -> Path:
     password_file = folder / "password"
     password_file.write_text(PASSWORD)
     command = [
-        str(_programs() / "initdb"),
+        str(programs() / "initdb"),
         "--pgdata=data",
         "--no-sync",
         "--encoding=UTF8",
@@ -128,7 +132,7 @@ def _template() -> Path:
 
 
 @functools.cache
-def _programs() -> Path:
+def programs() -> Path:
     """Give the folder of the programs, at a place where the server's user may run them."""
     folder = postgresql_programs()
     if folder is None:
