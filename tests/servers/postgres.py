@@ -36,6 +36,7 @@ class PostgreSQL(Server):
 
     name = "postgresql"
     quit_signal = signal.SIGINT
+    host = "127.0.0.1"
 
     def __init__(self, settings: dict[str, Setting]) -> None:
         super().__init__(account("postgres"), DEFAULTS | settings)
@@ -49,7 +50,7 @@ class PostgreSQL(Server):
         """Give the command line that runs the server in the foreground."""
         own = {
             "port": self.port,
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self.host,
             "unix_socket_directories": "",
         }
         options = [f"--{name}={value}" for name, value in (self.settings | own).items()]
@@ -61,7 +62,8 @@ class PostgreSQL(Server):
 
     def url(self, database: str = "postgres", port: int | None = None) -> str:
         """Give SQLAlchemy's URL of a database, through another port if there is a proxy."""
-        return f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{port or self.port}/{database}"
+        place = f"{self.host}:{port or self.port}"
+        return f"postgresql+psycopg://{USER}:{PASSWORD}@{place}/{database}"
 
     def dsn(self, database: str = "postgres", port: int | None = None) -> str:
         """Give psycopg's URL of a database."""

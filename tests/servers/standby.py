@@ -28,10 +28,12 @@ class Standby(PostgreSQL):
 
     name = "standby"
 
-    def __init__(self, upstream: PostgreSQL, label: str) -> None:
+    def __init__(self, upstream: PostgreSQL, number: int, *, same_port: bool = False) -> None:
         self.upstream = upstream
-        self.label = label  # what synchronous_standby_names calls it
+        self.label = f"s{number}"  # what synchronous_standby_names calls it
         super().__init__(upstream.settings)
+        if same_port:
+            self.host, self.port = f"127.0.0.{number + 1}", upstream.port
 
     def fill(self) -> None:
         """Copy the data of the server that this one is to follow."""
@@ -76,9 +78,10 @@ class Standby(PostgreSQL):
 class Cluster:
     """A primary and its standbys, which are called s1, s2 and so on."""
 
-    def __init__(self, primary: PostgreSQL) -> None:
+    def __init__(self, primary: PostgreSQL, *, same_port: bool = False) -> None:
         self.primary = primary
         self.standbys: list[Standby] = []
+        self.same_port = same_port
 
     @property
     def nodes(self) -> list[PostgreSQL]:
@@ -87,7 +90,8 @@ class Cluster:
 
     def add_standby(self) -> Standby:
         """Start one more standby, and wait until it streams."""
-        standby = Standby(self.primary, f"s{len(self.standbys) + 1}")
+        number = len(self.standbys) + 1
+        standby = Standby(self.primary, number, same_port=self.same_port)
         self.standbys.append(standby)
         standby.start()
         question = "SELECT 1 FROM pg_stat_replication WHERE application_name = %s AND state = %s"
@@ -96,7 +100,7 @@ class Cluster:
 
     def url(self, database: str = "postgres") -> str:
         """Give SQLAlchemy's URL with all hosts, the first primary first."""
-        hosts = "&".join(f"host=127.0.0.1:{node.port}" for node in self.nodes)
+        hosts = "&".join(f"host={node.host}:{node.port}" for node in self.nodes)
         return f"postgresql+psycopg://{USER}:{PASSWORD}@/{database}?{hosts}"
 
 
@@ -111,9 +115,14 @@ def configure(server: PostgreSQL, name: str, value: str) -> None:
 
 
 @contextmanager
-def cluster(standbys: int = 1, synchronous: str = "", **settings: Setting) -> Iterator[Cluster]:
-    """Run a primary and standbys; `synchronous` is such as "ANY 1 (s1, s2)"."""
-    found = Cluster(PostgreSQL(SETTINGS | settings))
+def cluster(
+    standbys: int = 1, synchronous: str = "", *, same_port: bool = False, **settings: Setting
+) -> Iterator[Cluster]:
+    """Run a primary and standbys; `synchronous` is such as "ANY 1 (s1, s2)".
+
+    With `same_port` they listen on 127.0.0.1, 127.0.0.2 and so on (Linux), as on several machines.
+    """
+    found = Cluster(PostgreSQL(SETTINGS | settings), same_port=same_port)
     try:
         found.primary.start()
         for _ in range(standbys):
@@ -127,5 +136,5 @@ def cluster(standbys: int = 1, synchronous: str = "", **settings: Setting) -> It
 
 def _conninfo(server: PostgreSQL, label: str) -> str:
     return make_conninfo(
-        host="127.0.0.1", port=server.port, user=USER, password=PASSWORD, application_name=label
+        host=server.host, port=server.port, user=USER, password=PASSWORD, application_name=label
     )
