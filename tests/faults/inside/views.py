@@ -140,3 +140,27 @@ def read_modify_write() -> dict[str, Any]:
 def foreign_keys() -> dict[str, Any]:
     """Tell whether SQLite checks them."""
     return {"on": db.session.scalar(text("PRAGMA foreign_keys"))}
+
+
+def where() -> dict[str, Any]:
+    """Do something, then read, and say what kind of server was read."""
+    then = request.args["then"]
+    if then == "locks":
+        db.session.scalars(select(User).with_for_update()).all()
+    elif then == "now":
+        db.session.scalar(text("SELECT now()"))
+    elif then == "explicit":
+        db.session.begin()
+    elif then == "nested":
+        db.session.begin_nested()
+    elif then == "writes":
+        db.session.add(User(name="written"))
+        db.session.flush()
+    standby = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'in_hot_standby'"
+    return {"standby": db.session.scalar(text(standby)) == "on"}
+
+
+def long_read() -> dict[str, Any]:
+    """Read for some tenths of a second."""
+    query = "SELECT count(*) FROM users a, users b, users c WHERE a.id > b.id AND b.id > c.id"
+    return {"count": db.session.scalar(text(query))}

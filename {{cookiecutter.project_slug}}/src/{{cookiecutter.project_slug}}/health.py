@@ -23,6 +23,7 @@ READ_ONLY = {
     "mysql": "SELECT @@global.read_only",
     "mariadb": "SELECT @@global.read_only",
 }
+NO_PRIMARY = ("unreachable", "read_only")
 
 bp = Blueprint("health", __name__, url_prefix="/healthz")
 
@@ -51,6 +52,8 @@ def ready() -> Response:
         check.start()
     check.join(PATIENCE)
     verdict = check.verdict or check.late()
+    if verdict in NO_PRIMARY and current_app.extensions["pool"].reads_go_on():
+        return jsonify(status="ready", writes=False)
     if verdict != "ready":
         raise NotReady(verdict)
     return jsonify(status=verdict)

@@ -54,6 +54,10 @@ class Pools:
                 _fill(engine, pool.size(), name)
             pool.tell("started")
 
+    def reads_go_on(self) -> bool:
+        """Tell whether safe requests find a replica while the primary is away."""
+        return self.replicas is not None and self.replicas.answer()
+
     def unpooled(self, name: str, **changes: Any) -> Engine:
         """Return a new engine that connects as this one does, to each connection anew."""
         return self.another(name, poolclass=NullPool, **changes)

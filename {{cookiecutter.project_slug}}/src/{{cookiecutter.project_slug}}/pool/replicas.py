@@ -7,11 +7,13 @@ from the primary if there is none. Whatever is not surely a plain read goes to t
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from threading import Thread
 from time import monotonic, sleep, time
 from typing import Any, NamedTuple
@@ -32,9 +34,12 @@ from .requests import UNKNOWN, Attempt, current
 from .settings import SettingError
 from .transactions import NeedsPrimary
 
+logger = logging.getLogger(__name__)
+
 COOKIE, HEADER = "read_after", "Read-After"
 VALID = 30  # seconds: a log's positions mean nothing after a fail-over, so they must not last
-SOON, SELDOM = 0.1, 1.0  # seconds between looks at a server that somebody waits for, and others
+RENEWED = 10  # seconds after which a client is told again what has not changed
+SOON, SELDOM = 0.05, 1.0  # seconds between looks at a server that somebody waits for, and others
 SPREAD = 0.25  # of these: workers must not look in step
 PATIENCE = 1.0  # seconds that a look may take before its server counts as away
 GAP = 0.05  # seconds between looks at what replicas have while the primary is away
@@ -52,7 +57,8 @@ def parse(position: str) -> Position:
     return {int(domain): int(number) for domain, _, number in parts}
 
 
-def _covers(known: Position, wanted: Position) -> bool:
+def covers(known: Position, wanted: Position) -> bool:
+    """Tell whether a position is past another one."""
     return all(known.get(domain, -1) >= number for domain, number in wanted.items())
 
 
@@ -68,7 +74,7 @@ class Token(NamedTuple):
 class Server:
     """A server, and what this worker knows of it."""
 
-    def __init__(self, engine: Engine, question: str, name: str = "") -> None:
+    def __init__(self, engine: Engine, question: str, name: str = "primary") -> None:
         url = engine.url
         self.engine = engine
         self.name = name
@@ -78,7 +84,7 @@ class Server:
         self.position: Position | None = None  # that it has reached, at least
         self.fresh_at = -math.inf  # all that was committed before it is there
         self.refused = False  # it could not be reached, last
-        self._next_look = 0.0
+        self._looked = -math.inf
         self._looks: tuple[int, float] | None = None  # in which process, since when
 
     @property
@@ -95,32 +101,43 @@ class Server:
         return (
             known is not None
             and UNKNOWN not in positions
-            and all(_covers(known, parse(position)) for position in positions)
+            and all(covers(known, parse(position)) for position in positions)
         )
 
     def look_within(self, seconds: float, replicas: Replicas) -> None:
         """Have a thread look at the server, unless one did so a moment ago."""
         now, looks = monotonic(), self._looks
-        if now < self._next_look - (SELDOM - seconds) or (looks and looks[0] == os.getpid()):
+        wait = seconds * random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311
+        if now - self._looked < wait or (looks and looks[0] == os.getpid()):
             return
-        self._looks = os.getpid(), now
-        self._next_look = now + SELDOM * random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311
-        Thread(target=self._look, args=(replicas,), daemon=True).start()
+        self._looks, self._looked = (os.getpid(), now), now
+        try:
+            Thread(target=self._look, args=(replicas,), daemon=True).start()
+        except RuntimeError:  # no more threads: the next request may have one
+            self._looks = None
+
+    def ask(self) -> Position | None:
+        """Ask it where it is; None for a replica that became a primary, or the reverse."""
+        with self.engine.connect() as connection:
+            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+            said = alone.scalar(self.question)
+            if said is None:
+                connection.invalidate()  # the next one may find another server
+        return None if said is None else parse(said)
 
     def _look(self, replicas: Replicas) -> None:
-        asked = monotonic()
+        asked, before = monotonic(), self.refused
         try:
-            with self.engine.connect() as connection:
-                alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-                said = alone.scalar(self.question)
-            self.position = parse(said) if isinstance(said, str) else None
-            self.refused = False
+            self.position = self.ask()
+            self.refused = self.position is None
         except PoolTimeoutError:
             pass  # it is there, and busy
         except (SQLAlchemyError, ValueError):
             self.refused = True
         finally:
             self._looks = None
+        if self.refused != before:
+            logger.warning("%s: %s", self.name, "away" if self.refused else "there again")
         replicas.learn(self, asked)
 
 
@@ -137,12 +154,12 @@ class Replicas:
     def learn(self, server: Server, asked: float) -> None:
         """Work out how fresh replicas are, after a look that was begun at this time."""
         position, history = server.position, self._history
-        if server is self.primary and position is not None:
-            if not history or asked - history[-1][0] > SELDOM / 2:
-                history.append((asked, position))
+        recent = history and asked - history[-1][0] < SELDOM / 2
+        if server is self.primary and position is not None and not recent:
+            history.append((asked, position))
         for replica in self.servers if server is self.primary else [server]:
             for then, reached in reversed(tuple(history)):
-                if replica.position is not None and _covers(replica.position, reached):
+                if replica.position is not None and covers(replica.position, reached):
                     replica.fresh_at = max(replica.fresh_at, then)
                     break
 
@@ -189,6 +206,36 @@ class Replicas:
             return []
         return [server for server in usable if server.has(token.written, token.seen)]
 
+    def answer(self) -> bool:
+        """Look whether there is a replica to read from."""
+        self.look(SOON)
+        end = monotonic() + PATIENCE / 2
+        while not self.usable() and monotonic() < end:
+            sleep(GAP)
+        return bool(self.usable())
+
+    def named(self, name: str) -> Server | None:
+        """Return the replica of this name, if it is one."""
+        return next((server for server in self.servers if server.name == name), None)
+
+    def describe(self, name: str) -> dict[str, Any] | None:
+        """Return what this worker knows of a replica; None for what is none."""
+        server = self.named(name)
+        if server is None:
+            return None
+        late = self.late(server)
+        seconds = round(late, 1) if math.isfinite(late) else None
+        return {"usable": server in self.usable(), "late": seconds}
+
+    def wait_for(self, server: Server) -> float:
+        """Wait until a replica has what the primary has; return the seconds, at most the lag."""
+        wanted, begun = self.primary.ask() or {}, monotonic()
+        while monotonic() - begun < self.lag:
+            if covers(server.ask() or {}, wanted):
+                break
+            sleep(GAP)
+        return monotonic() - begun
+
     # a statement
 
     def read(self, state: ORMExecuteState) -> Result[Any] | None:
@@ -197,7 +244,7 @@ class Replicas:
         if attempt is None or not self._may_read(state, attempt):
             return None
         if attempt.source is None:
-            attempt.token = told()
+            attempt.token, _ = told()
             attempt.source = self.choose(attempt.token)
         elif attempt.source not in (self.primary, *self.servers):  # another application's
             return None
@@ -217,7 +264,8 @@ class Replicas:
                 if server is self.primary and not self._fitting(attempt.token or Token()):
                     raise
                 # nothing was written: what was loaded is read again where it is needed
-                state.session.rollback()
+                with suppress(SQLAlchemyError):  # the connection may be dead
+                    state.session.rollback()
                 attempt.died = died
         return None
 
@@ -231,9 +279,7 @@ class Replicas:
             and "bind" not in state.bind_arguments
             and not (session.new or session.deleted or session.dirty)
             and not session.in_nested_transaction()
-            and (
-                transaction is None or transaction.origin is SessionTransactionOrigin.AUTOBEGIN
-            )
+            and (transaction is None or transaction.origin is SessionTransactionOrigin.AUTOBEGIN)
             and session.get_bind(**state.bind_arguments) is self.primary.engine
         )
 
@@ -268,6 +314,8 @@ def read_from(db: SQLAlchemy, app: Flask, primary: Engine, engines: dict[str, En
     if not app.secret_key:
         raise SettingError(f"{setting}: what clients bring back is signed; set SECRET_KEY")
     event.listen(primary, "connect", _follow)
+    for engine in engines.values():
+        event.listen(engine, "connect", _only_read)
     if not event.contains(db.session, "do_orm_execute", _read):
         event.listen(db.session, "do_orm_execute", _read)
     app.after_request(_tell)
@@ -285,6 +333,10 @@ def _follow(connection: Any, record: object) -> None:
     connection.follows = True  # says where the log is after each commit and read
 
 
+def _only_read(connection: Any, record: object) -> None:
+    connection.only_reads = True  # what fails here is asked of the primary
+
+
 # what clients bring back
 
 
@@ -293,25 +345,31 @@ def _serializer() -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(keys, salt=COOKIE)
 
 
-def told() -> Token:
-    """Return what the client of this request wrote and saw, as far as that is still valid."""
+def told() -> tuple[Token, float]:
+    """Return what the client of this request wrote and saw, if still valid; and when it was told."""
     signed = request.headers.get(HEADER) or request.cookies.get(COOKIE)
+    if not signed:
+        return Token(), 0.0
     try:
-        token = Token(*_serializer().loads(signed or "", max_age=VALID))
+        found, at = _serializer().loads(signed, max_age=VALID, return_timestamp=True)
+        token = Token(*found)
     except (BadData, TypeError):
-        return Token()
+        return Token(), 0.0
     if token.written and time() - token.written_at > VALID:
-        return token._replace(written="")
-    return token
+        token = token._replace(written="", written_at=0)
+    return token, at.timestamp()
 
 
 def _tell(response: Response) -> Response:
     attempt = current.get()
     if attempt is None:
         return response
-    before = attempt.token or told()
-    after = _next(before, attempt, current_app.extensions["pool"].replicas)
-    if after is not None:
+    replicas: Replicas = current_app.extensions["pool"].replicas
+    if attempt.written:
+        replicas.look(SOON)  # so that the next read may find a replica that has it
+    before, at = told()
+    after = _next(attempt.token or before, attempt, replicas)
+    if after is not None and (after != before or time() - at > RENEWED):
         signed = _serializer().dumps(after)
         response.headers[HEADER] = signed
         response.set_cookie(

@@ -78,7 +78,6 @@ CONTROLS = {
 }  # fmt: skip
 
 
-
 class NeedsPrimary(Exception):
     """A replica is not for this statement, which was not sent."""
 
@@ -187,7 +186,10 @@ def _read_alone(cursor: Any, statement: str, parameters: Any, context: Any) -> b
 
 
 def _read_alone_or_not(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-    return _read_alone(cursor, statement, parameters, context) or _refuse()
+    done = _read_alone(cursor, statement, parameters, context)
+    if not done:
+        _refuse()
+    return done
 
 
 def _refuse(*sent: Any) -> None:

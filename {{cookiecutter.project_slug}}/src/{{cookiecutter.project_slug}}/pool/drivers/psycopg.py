@@ -27,6 +27,7 @@ class Connection(psycopg.Connection[Any]):
 
     deadline: float | None = None
     follows = False  # says where the server's log is after commits and reads
+    only_reads = False  # a transaction would find no use
     waits = False  # for the server, in some thread
     # the isolation of a transaction that asks for none, as server, database or role have it
     default_isolation = "read committed"
@@ -79,7 +80,7 @@ class Connection(psycopg.Connection[Any]):
                 cursor.execute(statement, parameters)
             failed = False
         except psycopg.Error as error:
-            if self.closed or error.sqlstate == ASKED_TO_STOP:
+            if self.closed or self.only_reads or error.sqlstate == ASKED_TO_STOP:
                 raise
             failed = True
         finally:

@@ -98,6 +98,7 @@ def describe(name: str, processes: dict[str, Samples], everything: Samples) -> d
     """Return one pool: its settings, what it did, and what each worker's part does now."""
     engine = current_app.extensions["pool"].engines[name]
     pool: FairQueuePool = engine.pool
+    replicas = current_app.extensions["pool"].replicas
     replaced = f"{PREFIX}replaced_total"
     workers = [
         {"pid": int(pid)} | counts(samples, name)
@@ -117,6 +118,7 @@ def describe(name: str, processes: dict[str, Samples], everything: Samples) -> d
             reason: int(everything.value(replaced, pool_name=name, reason=reason))
             for reason in REPLACED_REASONS
         },
+        "replica": replicas.describe(name) if replicas else None,
         "last_leak": last_leaks().get(name),
         **{times: histogram(everything, name, times) for times in TIMES},
         "budget": granted(name),

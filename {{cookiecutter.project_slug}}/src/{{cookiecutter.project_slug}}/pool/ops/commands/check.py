@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 from flask import current_app
 from flask.cli import with_appcontext
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ...extension import Pools
 from ...options import is_memory
@@ -36,8 +36,15 @@ def command(context: click.Context, instances: int, form: str) -> None:
     Example: flask pool check --instances 3 --format json
     """
     pools: Pools = current_app.extensions["pool"]
-    subjects = {name: examine(name, pools, instances) for name in pools.engines}
-    found = [
+    subjects, found = {}, []
+    for name in pools.engines:
+        try:
+            subjects[name] = examine(name, pools, instances)
+        except SQLAlchemyError:
+            if not (pools.replicas and pools.replicas.named(name)):
+                raise
+            found.append((name, Finding(ERROR, "replica", "it can't be reached", "start it")))
+    found += [
         (name, finding)
         for name, subject in subjects.items()
         for check in CHECKS
@@ -58,7 +65,12 @@ def examine(name: str, pools: Pools, instances: int) -> Subject:
     plan = budget({**settings, **one}, server, instances, same)
     timeout = settings["SQLALCHEMY_CONNECT_TIMEOUT"]
     pooler = ask_console(engine, timeout) if server.pooler else None
-    return Subject(engine.url, settings, plan, server, pooler, refused)
+    of, late = 0, None
+    if pools.replicas and name == "default":
+        of = len(pools.replicas.servers)
+    elif pools.replicas and (replica := pools.replicas.named(name)):
+        late = pools.replicas.wait_for(replica)
+    return Subject(engine.url, settings, plan, server, pooler, refused, of, late)
 
 
 def connect(name: str, pools: Pools) -> tuple[Server, bool]:

@@ -37,6 +37,8 @@ class Subject:
     server: Server
     pooler: Pooler | None
     refused: bool  # the pooler did not take the options of a direct connection
+    replicas: int = 0  # of this primary
+    late: float | None = None  # seconds that this replica needed for what its primary had
 
     @property
     def family(self) -> str:
@@ -121,16 +123,32 @@ def encryption(subject: Subject) -> Found:
 
 def server(subject: Subject) -> Found:
     """A server that takes no changes, or loses some; a role that nothing stops."""
-    if subject.server.read_only:
+    if subject.server.read_only and subject.late is None:
         message = "the server takes no changes: a standby, or read_only"
         yield Finding(ERROR, "read_only", message, "connect to the primary")
-    if len(hosts(subject.url)) > 1 and not subject.server.synchronous:
+    if (len(hosts(subject.url)) > 1 or subject.replicas) and not subject.server.synchronous:
         message = "a fail-over can lose writes that were acknowledged"
         advice = "set synchronous_standby_names on the server, if none may be lost"
         yield Finding(WARNING, "synchronous", message, advice)
     if subject.server.superuser:
         message = "the service connects as a superuser: no connection limit or permission holds"
         yield Finding(WARNING, "superuser", message, "give it a role of its own")
+
+
+def replica(subject: Subject) -> Found:
+    """A replica that is none, or can't keep up."""
+    if subject.late is None:
+        return
+    limit = subject.settings["SQLALCHEMY_REPLICA_LAG"]
+    if subject.family == "postgresql" and not subject.server.read_only:
+        message, advice = "this is a primary", "take it out of SQLALCHEMY_REPLICA_URIS"
+        yield Finding(ERROR, "replica", message, advice)
+    elif subject.late >= limit:
+        message = f"later than SQLALCHEMY_REPLICA_LAG, {limit:g} s: nobody reads from it"
+        yield Finding(ERROR, "lag", message, "look whether its replay is paused or too slow")
+    elif subject.late > 1:
+        message = f"it needed {subject.late:.1f} s for what its primary had"
+        yield Finding(WARNING, "lag", message, "who wrote reads from the primary meanwhile")
 
 
 def sqlite(subject: Subject) -> Found:
@@ -186,5 +204,6 @@ def pooler_limits(subject: Subject) -> Found:
 
 
 CHECKS: tuple[Callable[[Subject], Found], ...] = (
-    over_budget, threads, idle, timeouts, encryption, server, sqlite, pooler_setting, pooler_limits,
+    over_budget, threads, idle, timeouts, encryption, server, replica, sqlite, pooler_setting,
+    pooler_limits,
 )  # fmt: skip

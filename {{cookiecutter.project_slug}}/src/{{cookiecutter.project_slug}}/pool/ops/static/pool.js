@@ -130,6 +130,7 @@ function drawNow(section, pool) {
 function tellBudget(section, put, pool) {
   const budget = pool.budget;
   put("settings", `Each worker: size ${pool.size}, up to ${pool.max_overflow} more, ` +
+    (pool.replica ? `a replica, ${pool.replica.usable ? "read from" : "left out"}, ` : "") +
     `${budget ? `${plural(budget.threads, "thread")}, ` : ""}waits ${pool.timeout} s at most, ` +
     (pool.recycle > 0 ? `recycles after ${pool.recycle} s.` : "never recycles."));
   const bar = section.querySelector('[data-bar="budget"]');
