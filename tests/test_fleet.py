@@ -208,7 +208,7 @@ def test_the_page_shows_what_the_command_prints() -> None:
     """Each table, and the picture that was drawn with them."""
     printed = command()
     assert (printed.returncode, printed.stderr) == (0, "")
-    page = PAGE.read_text()
+    page = PAGE.read_text("utf-8")
 
     missing = [table for table in printed.stdout.strip().split("\n\n") if table not in page]
     assert missing == []
