@@ -22,8 +22,6 @@ BACKLOG = 4096  # net.core.somaxconn, which bounds how many wait to be accepted
 DAY, NOON = 86_400.0, 43_200.0
 OUTAGE = 10.0  # seconds that the restarting primary is away
 COARSE, FINE, WINDOW = 30.0, 0.1, 240.0  # seconds of a moment; of a fine one, for so long
-
-
 RESTARTS = (
     (10, LADDER[1]),
     (90, LADDER[1]),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Of one worker; the defaults are the product's, but for rate and hold."""
 
@@ -20,7 +20,7 @@ class Settings:
     hold: float = 0.001  # mean seconds that a request has its connection; exponential
 
 
-@dataclass
+@dataclass(slots=True)
 class Server:
     """What grants connections: so many, one after another, but not while it is down."""
 
@@ -34,7 +34,7 @@ class Server:
     life: int = 0  # restarts so far: connections of an earlier life are dead
 
 
-@dataclass
+@dataclass(slots=True)
 class Counts:
     """What happened to requests, and the waits of those that were served."""
 
@@ -48,7 +48,7 @@ class Counts:
     most_open: int = 0
 
 
-@dataclass
+@dataclass(slots=True)
 class Worker:
     """A process: threads, and a pool whose idle connections are the life they are of."""
 
