@@ -109,10 +109,11 @@ def test_the_server_is_never_asked_to_hold_more_than_its_limit() -> None:
 # the fluid
 
 
+@pytest.mark.parametrize("after", [8.0, 30.0])
 @pytest.mark.parametrize("connect", [0.00066, 0.02, 0.1])
-def test_the_fluid_restarts_as_the_pools_do(connect: float) -> None:
+def test_the_fluid_restarts_as_the_pools_do(connect: float, after: float) -> None:
     """50 instances, played in both ways, refuse the same number of requests."""
-    before, after = 20.0, 30.0  # seconds that are looked at
+    before = 20.0  # seconds that are looked at
     down = (before, before + day.OUTAGE)
     server = Server(limit=997, connect=connect, down=down)
     instances = 50
@@ -133,6 +134,22 @@ def test_every_request_of_a_day_is_served_refused_or_waiting(step: Step, restart
         found = play(Fleet(step, instances), restart=restart)
         assert found.arrived == pytest.approx(0.6 * instances * steps.RATE * day.DAY, rel=1e-3)
         assert conserved(found)
+
+
+def test_no_request_is_lost_when_connecting_is_slow() -> None:
+    """Neither those that gave up connecting, nor those that waited for a thread."""
+    found = play(Fleet(LADDER[1], 50), restart=True, connect=0.1)
+
+    assert found.refused > 10_000
+    assert conserved(found)
+
+
+def test_a_server_is_back_with_no_more_connections_than_it_grants() -> None:
+    """Twice as many are asked for."""
+    found = play(Fleet(LADDER[1], 200), restart=True)
+
+    assert found.moments[-1].open == pytest.approx(997)
+    assert max(moment.open for moment in found.moments) == pytest.approx(997)
 
 
 @pytest.mark.parametrize("step", STEPS, ids=as_text)

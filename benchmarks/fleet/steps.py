@@ -101,7 +101,7 @@ class Fleet:
     @property
     def carries(self) -> bool:
         """Tell whether nothing of it is asked for more than it has."""
-        return min(self.limits.values()) >= self.instances
+        return min(self.limits.values()) > self.instances * (1 - 1e-9)
 
     def mean_wait(self) -> float:
         """Return a request's mean wait for a core at noon: Erlang C of each server's line."""
