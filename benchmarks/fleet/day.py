@@ -85,7 +85,7 @@ def play(fleet: Fleet, *, restart: bool, connect: float = CONNECT) -> Day:
     hit, others, readers = (Line(PATIENCE) for _ in range(3))
     part = fleet.primary_share / fleet.shards
     primary = _Primary(fleet, hit, connect)
-    lines = (hit, others, readers, primary.threads)
+    lines = (hit, others, readers)
     for now, seconds in _moments(fine=restart):
         before = day.refused + sum(line.refused for line in lines)
         came = fleet.noon * rate_at(now) * seconds
@@ -118,7 +118,6 @@ class _Primary:
         self.most_open = float(BACKENDS if self.pooled else min(fleet.entries, fleet.granted))
         self.open, self.connecting = self.most_open, 0.0
         self.asked: deque[list[float]] = deque()  # who waits to be accepted: since when, how many
-        self.threads = Line(PATIENCE)  # who waits for a thread, as all are connecting
         retry = fleet.step.login_retry
         self.back = NOON + ceil(OUTAGE / retry) * retry  # when a pooler tries again
 
@@ -146,19 +145,14 @@ class _Primary:
         # a pool hands out first in first out: as many dead ones as there are among the idle
         idle = self.fleet.entries - self.connecting
         alive = min(1.0, self.open / idle) if idle > 0 else 0.0
-        before = self.threads.served
+        dead = came * (1 - alive)
         free = self.most_open - self.open - self.connecting  # what the server still grants
-        full = free <= 0
-        # each that connects keeps a thread; if none is granted, its answer is immediate
-        self.threads.advance(now, came, inf if full or alive == 1 else idle)
-        begun = self.threads.served - before
-        dead = begun * (1 - alive)
         queued = sum(many for _, many in self.asked)
-        asked = max(0.0, min(dead, BACKLOG - queued, free))
+        asked = max(0.0, min(dead, BACKLOG - queued, free, idle))
         if asked:
             self.asked.append([now, asked])
             self.connecting += asked
-        self.line.advance(now, begun - dead + done, most)
+        self.line.advance(now, came - dead + done, most)
         return refused + dead - asked
 
     def _too_late(self, now: float) -> float:
