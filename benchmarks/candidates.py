@@ -32,7 +32,11 @@ class Candidate:
         if not self.factory:
             return []
         own = [] if self.is_baked else ["--config", str(CONFIG)]
-        return [*own, "--pythonpath", str(ROOT), f"benchmarks.apps.{self.factory}"]
+        return [*own, f"benchmarks.apps.{self.factory}"]
+
+    def environment(self) -> dict[str, str]:
+        """Give what its application needs besides the settings."""
+        return {"PYTHONPATH": str(ROOT)} if self.factory else {}
 
 
 UNTOUCHED = Candidate("untouched", "baked service, untouched")

@@ -19,7 +19,7 @@ from .database import Data
 from .project import Project
 
 # what is different for each service, or its own part of what it does
-OWN = {"bind", "config", "default_proc_name", "print_config", "pythonpath", "wsgi_app"}
+OWN = {"bind", "config", "default_proc_name", "print_config", "wsgi_app"}
 SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s*(\d+)", re.MULTILINE)
 
 
@@ -43,7 +43,7 @@ class Service(Server):
         self.data = data
         self.proxy = proxy
         url = data.url(proxy.port if proxy else None)
-        own = {"HOST": "127.0.0.1", "PORT": self.port}
+        own = {"HOST": "127.0.0.1", "PORT": self.port, **candidate.environment()}
         self.environment = project.environment(url, **own, **self.settings)
 
     def command(self) -> list[str]:
@@ -148,7 +148,9 @@ def same_gunicorn(project: Project, candidates: Iterable[Candidate]) -> dict[str
     found: dict[str, dict[str, str]] = {}
     for candidate in candidates:
         settings = {"PORT": 1, "WEB_CONCURRENCY": 1, "WEB_THREADS": project.threads}
-        found[candidate.title] = project.gunicorn(*candidate.arguments(), **settings)
+        found[candidate.title] = project.gunicorn(
+            *candidate.arguments(), **settings, **candidate.environment()
+        )
     first, *others = found
     for other in others:
         names = found[first].keys() & found[other].keys() - OWN
