@@ -25,7 +25,7 @@ def main() -> None:
     """Measure, show, and keep what was found."""
     asked = arguments().parse_args()
     signal.signal(signal.SIGTERM, _end)
-    console = Console(width=None if sys.stdout.isatty() else 130)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     if asked.redraw:
         results: Results = json.loads((FOLDER / "latest.json").read_text())
         _keep(results, "latest")

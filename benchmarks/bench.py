@@ -11,8 +11,8 @@ from .measure import Comparison, Result
 from .plan import Clock, Scale
 from .project import Project
 from .service import Service
+from .tables import Cell, title
 
-Cell = dict[str, Any]
 CLIENTS = 8
 
 
@@ -49,7 +49,7 @@ class Bench:
             "threads": first.settings["WEB_THREADS"],
             "delay_ms": round(1000 * first.proxy.delay_to_server) if first.proxy else 0,
         }
-        what = ", ".join(f"{name.partition('_')[0]} {value}" for name, value in cell.items())
+        what = f"{section}: {title(cell)}"
         if not self.clock.allows(what, len(services) * (seconds + 0.5)):
             return []
         self.say(what)

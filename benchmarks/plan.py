@@ -30,18 +30,18 @@ FULL = Scale(
     delays=(1, 5),
     threads=(2, 4, 5, 8),
     thread_delays=(0, 1, 5),
-    repeats=7,
+    repeats=3,
 )
 QUICK = Scale(
     limit=2 * 60,
-    rounds=2,
+    rounds=1,
     seconds=1,
     side_rounds=1,
     side_seconds=1,
     delays=(1,),
     threads=(2, 8),
     thread_delays=(0,),
-    repeats=2,
+    repeats=1,
 )
 
 

@@ -14,7 +14,7 @@ def show(results: Results, console: Console) -> None:
     for table in tables(results):
         shown = RichTable(title=table.title, title_justify="left", title_style="bold")
         for index, column in enumerate(table.columns):
-            shown.add_column(column, justify="right" if index else "left", no_wrap=index == 0)
+            shown.add_column(column, justify="right" if index else "left", no_wrap=True)
         for row in table.rows:
             shown.add_row(*row, style="green" if row[0].startswith("baked service") else None)
         console.print(shown, "")
