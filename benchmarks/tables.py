@@ -146,19 +146,18 @@ def _rate(result: dict[str, Any]) -> str:
 def threads(results: Results) -> list[Table]:
     """Show what each number of threads brings, a table for each latency."""
     found: dict[int, Table] = {}
+    figures = {"requests_per_second": "req/s", "percentile_99_ms": "99 % ms"}
     for cell in cells(results, section="threads"):
-        names = [TITLES[result["candidate"]] for result in cell["results"]]
-        columns = [f"{name}, {what}" for what in ("req/s", "99 % ms", "opened/s") for name in names]
-        text = f"{cell['route']} by threads, {cell['delay_ms']} ms each way"
-        table = found.setdefault(cell["delay_ms"], Table(text, ("threads", *columns)))
-        figures = [
-            f"{result[name]:,.{digits}f}"
-            for name, digits in (
-                ("requests_per_second", 0), ("percentile_99_ms", 1), ("opened_per_second", 1),
-            )
-            for result in cell["results"]
-        ]  # fmt: skip
-        table.rows.append((str(cell["threads"]), *figures))
+        keys = [str(result["candidate"]) for result in cell["results"]]
+        columns = [f"{key.replace('_', '-')} {what}" for what in figures.values() for key in keys]
+        text = f"{cell['route']} by threads, {place(cell)}"
+        table = Table(text, ("threads", *columns, "baked is", "opened/s"))
+        table = found.setdefault(cell["delay_ms"], table)
+        values = [f"{result[name]:,.0f}" for name in figures for result in cell["results"]]
+        own, other = cell["results"]
+        ratio = f"{other['ratios']['requests_per_second']:.2f} x"
+        opened = f"{own['opened_per_second']:.1f}, {other['opened_per_second']:.1f}"
+        table.rows.append((str(cell["threads"]), *values, ratio, opened))
     return list(found.values())
 
 
