@@ -118,7 +118,7 @@ def _network(axes: Axes, results: Results) -> None:
 
 
 def _sample(axes: Axes, results: Results) -> None:
-    axes.set_title("GET /users, psycopg_pool by hand in blue")
+    axes.set_title("GET /users; blue: psycopg_pool")
     _by_delay(axes, results, "GET /users")
 
 
@@ -140,7 +140,7 @@ def _threads(axes: Axes, results: Results) -> None:
         some = [cell for cell in found if cell["delay_ms"] == delay]
         _lines(axes, [(cell["threads"], cell) for cell in some], _rate, line)
     axes.set_visible(bool(found))
-    axes.set_xlabel("threads; dashed with 1 ms each way, dotted with 5")
+    axes.set_xlabel("threads (dashed: 1 ms, dotted: 5 ms)")
     axes.set_ylim(bottom=0)
     axes.set_xticks(sorted({cell["threads"] for cell in found}))
     axes.yaxis.set_major_formatter(FuncFormatter(_plain))

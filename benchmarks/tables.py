@@ -11,7 +11,7 @@ Results = dict[str, Any]
 Cell = dict[str, Any]
 
 COLUMNS = (
-    "", "req/s", "range", "baked is", "50 % ms", "99 % ms", "CPU ms", "baked's is", "switches",
+    "", "req/s", "range", "baked is", "50 % ms", "99 % ms", "CPU ms", "baked's CPU", "switches",
     "opened/s", "MiB", "failed",
 )  # fmt: skip
 ITSELF = {

@@ -39,7 +39,9 @@ def measure(bench: Bench, data: Data, wanted: set[str]) -> None:
         with serving(COUNTED, bench.project, data, counted=True) as services:
             if "counts" in wanted and bench.clock.allows("counts"):
                 bench.say("counts")
-                bench.found["counts"] = [count(service) for service in services]
+                bench.found["counts"] = [
+                    count(service, bench.scale.repeats) for service in services
+                ]
                 data.refill()
             if "latency" in wanted:
                 for delay in bench.scale.delays:

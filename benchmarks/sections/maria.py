@@ -18,7 +18,9 @@ def measure(bench: Bench) -> None:
     with on_mariadb(bench.project) as data:
         bench.found["mariadb_version"] = data.version()
         with serving(COUNTED, bench.project, data, counted=True) as services:
-            bench.found["mariadb_counts"] = [count(service) for service in services]
+            bench.found["mariadb_counts"] = [
+                count(service, bench.scale.repeats) for service in services
+            ]
         data.refill()
         with serving(ENGINES, bench.project, data) as services:
             bench.compare("mariadb", services, VIEW)
