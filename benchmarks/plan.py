@@ -18,7 +18,7 @@ class Scale:
     delays: tuple[int, ...]  # milliseconds each way
     threads: tuple[int, ...]
     thread_delays: tuple[int, ...]
-    repeats: int  # of counts, bakes and tests
+    repeats: int  # of counts and bakes
 
 
 FULL = Scale(
