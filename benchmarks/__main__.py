@@ -18,14 +18,14 @@ from .run import Results, run
 from .sections import NAMES
 
 FOLDER = Path(__file__).with_name("results")
-DOCS = ROOT / "docs"
+DOCS, README = ROOT / "docs", ROOT / "README.md"
 
 
 def main() -> None:
     """Measure, show, and keep what was found."""
     asked = arguments().parse_args()
     signal.signal(signal.SIGTERM, _end)
-    console = Console(width=None if sys.stdout.isatty() else 130)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     if asked.redraw:
         results: Results = json.loads((FOLDER / "latest.json").read_text())
         _keep(results, "latest")
@@ -61,10 +61,15 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def _keep(results: Results, name: str) -> None:
-    """Write the data and the block for the README."""
+    """Write the data and the block for the README; what is published is in the README too."""
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
-    (FOLDER / f"{name}.md").write_text(markdown.block(results))
+    block = markdown.block(results)
+    (FOLDER / f"{name}.md").write_text(block)
+    if name == "latest":
+        before, heading, rest = README.read_text().partition("## Measured\n")
+        after = rest[rest.index("\n## ") :]
+        README.write_text(f"{before}{heading}\n{block}{after}")
 
 
 def _draw(results: Results, name: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-APPS = Path(__file__).with_name("apps")
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = Path(__file__).with_name("apps") / "gunicorn.conf.py"
 
 
 @dataclass(frozen=True)
@@ -16,32 +16,44 @@ class Candidate:
     key: str
     title: str
     factory: str = ""
-    is_baked: bool = False
-    has_writes: bool = True
-    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_baked(self) -> bool:
+        """Tell whether it runs in the project's folder, with the project's own gunicorn.conf.py."""
+        return not self.factory or self.factory.startswith("variants:")
+
+    @property
+    def has_view(self) -> bool:
+        """Tell whether it has the view that all engines are compared by."""
+        return self.factory.startswith(("variants:", "plain:"))
 
     def arguments(self) -> list[str]:
-        """Give gunicorn's arguments; the baked service needs none."""
+        """Give gunicorn's arguments; the untouched service needs none."""
         if not self.factory:
             return []
-        own = [] if self.is_baked else ["--config", str(APPS / "gunicorn.conf.py")]
-        return [*own, "--pythonpath", str(APPS), self.factory]
+        own = [] if self.is_baked else ["--config", str(CONFIG)]
+        return [*own, f"benchmarks.apps.{self.factory}"]
+
+    def environment(self) -> dict[str, str]:
+        """Give what its application needs besides the settings."""
+        return {"PYTHONPATH": str(ROOT)} if self.factory else {}
 
 
-BAKED = Candidate("baked", "baked service", is_baked=True)
-PLAIN_POOL = Candidate(
-    "plain_pool", "baked, plain QueuePool", "variants:plain_pool()", is_baked=True
-)
-UNMEASURED = Candidate("unmeasured", "baked, metrics off", "variants:unmeasured()", is_baked=True)
-PRE_PING = Candidate("pre_ping", "Flask-SQLAlchemy, pre-ping", "tutorial:pre_ping()")
-DEFAULTS = Candidate("defaults", "Flask-SQLAlchemy, defaults", "tutorial:defaults()")
-UNPOOLED = Candidate("unpooled", "Flask-SQLAlchemy, unpooled", "tutorial:unpooled()")
+UNTOUCHED = Candidate("untouched", "baked service, untouched")
+BAKED = Candidate("baked", "baked service", "variants:baked()")
+PLAIN_POOL = Candidate("plain_pool", "baked, plain QueuePool", "variants:plain_pool()")
+UNMEASURED = Candidate("unmeasured", "baked, metrics off", "variants:unmeasured()")
+PROTOTYPE = Candidate("prototype", "prototype, reads alone", "plain:prototype()")
+PRE_PING = Candidate("pre_ping", "Flask-SQLAlchemy, pre-ping", "plain:pre_ping()")
+DEFAULTS = Candidate("defaults", "Flask-SQLAlchemy, defaults", "plain:defaults()")
+UNPOOLED = Candidate("unpooled", "Flask-SQLAlchemy, unpooled", "plain:unpooled()")
 BY_HAND = Candidate("by_hand", "psycopg_pool by hand", "by_hand:documented()")
 AUTOCOMMIT = Candidate("autocommit", "psycopg_pool, autocommit", "by_hand:autocommit()")
-POOLER = Candidate("pgbouncer", "baked, through PgBouncer", is_baked=True)
-FIXED = Candidate("fixed", "static route, no database", "fixed:create_app()", has_writes=False)
 
-ALL = (
-    BAKED, PLAIN_POOL, UNMEASURED, PRE_PING, DEFAULTS, UNPOOLED, BY_HAND, AUTOCOMMIT, FIXED,
-)  # fmt: skip
-TITLES = {candidate.key: candidate.title for candidate in (*ALL, POOLER)}
+TITLES = {
+    candidate.key: candidate.title
+    for candidate in (
+        UNTOUCHED, BAKED, PLAIN_POOL, UNMEASURED, PROTOTYPE, PRE_PING, DEFAULTS, UNPOOLED, BY_HAND,
+        AUTOCOMMIT,
+    )
+}  # fmt: skip

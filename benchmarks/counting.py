@@ -12,19 +12,18 @@ from .load import CREATE, USER, USERS, Route
 from .measure import Result
 from .service import Service
 
-REQUESTS, REPEATS = 20, 3
+REQUESTS = 20
 
 
-def count(service: Service) -> Result:
+def count(service: Service, repeats: int) -> Result:
     """Count for each route what one client's requests take, one after the other."""
-    routes = (USERS, USER, CREATE) if service.candidate.has_writes else (USERS,)
-    counts = {route.name: _median(service, route) for route in routes}
+    counts = {route.name: _median(service, route, repeats) for route in (USERS, USER, CREATE)}
     return {"candidate": service.candidate.key, "routes": counts}
 
 
-def _median(service: Service, route: Route) -> dict[str, float]:
+def _median(service: Service, route: Route, repeats: int) -> dict[str, float]:
     # a busy machine that stalls for a second makes for a ping in one repeat, not in most
-    found = [_per_request(service, route) for _ in range(REPEATS)]
+    found = [_per_request(service, route) for _ in range(repeats)]
     return {
         name: statistics.median(counts[name] for counts in found)
         for name in ("round_trips", "connections")

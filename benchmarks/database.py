@@ -28,6 +28,11 @@ class Data:
     server: servers.PostgreSQL | servers.MariaDB
     name: str
 
+    @property
+    def kind(self) -> str:
+        """Give the database's own name."""
+        return "PostgreSQL" if isinstance(self.server, servers.PostgreSQL) else "MariaDB"
+
     def url(self, port: int | None = None) -> str:
         """Give its URL, through another port if there is a proxy."""
         return self.server.url(self.name, port)
@@ -50,6 +55,17 @@ class Data:
             last = row["last"]
             time.sleep(0.1)
         self.fill()
+
+    def opened(self, since: int | None = None) -> int:
+        """Give how many connections were ever opened to it; since an earlier answer, how many."""
+        if isinstance(self.server, servers.PostgreSQL):
+            time.sleep(0.1)  # what has just ended is counted at once, but by itself
+            statement = "SELECT sessions FROM pg_stat_database WHERE datname = %s"
+            (row,) = self.server.rows(statement, (self.name,))
+            return int(row["sessions"]) - (since or 0)
+        (row,) = self.server.rows("SHOW GLOBAL STATUS LIKE 'Connections'")
+        # that counts the one who asks
+        return int(row["Value"]) - (0 if since is None else since + 1)
 
     def version(self) -> str:
         """Give the server's own version."""

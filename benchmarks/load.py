@@ -23,6 +23,7 @@ class Route:
     paths: tuple[str, ...]
 
 
+VIEW = Route("GET /same", "GET", ("/same",))
 USERS = Route("GET /users", "GET", ("/users",))
 USER = Route("GET /users/<id>", "GET", tuple(f"/users/{number}" for number in range(1, 11)))
 CREATE = Route("POST /users", "POST", ("/users",))

@@ -12,6 +12,8 @@ from .plan import Clock
 from .service import Service
 
 Result = dict[str, Any]
+# of these the ratios of each turn are kept
+COMPARED = ("requests_per_second", "median_ms", "percentile_99_ms", "cpu_ms")
 
 
 @dataclass
@@ -20,13 +22,21 @@ class Slice:
 
     seen: Load
     cpu: float
+    switches: int
+    opened: int
     round_trips: int
-    connections: int
 
-    @property
-    def rate(self) -> float:
-        """Requests answered per second."""
-        return (self.seen.requests - self.seen.failed) / self.seen.seconds
+    def figures(self) -> dict[str, float]:
+        """Give what is compared."""
+        requests = max(self.seen.requests, 1)
+        return {
+            "requests_per_second": (self.seen.requests - self.seen.failed) / self.seen.seconds,
+            "median_ms": self.seen.median_ms,
+            "percentile_99_ms": self.seen.percentile_99_ms,
+            "cpu_ms": 1000 * self.cpu / requests,
+            "switches": self.switches / requests,
+            "opened_per_second": self.opened / self.seen.seconds,
+        }
 
 
 @dataclass
@@ -55,46 +65,49 @@ class Comparison:
         return [self._result(service, base) for service in services]
 
     def _slice(self, service: Service) -> Slice:
-        proxy, cpu = service.proxy, service.cpu_seconds()
-        counted = (proxy.round_trips, proxy.connections) if proxy else (0, 0)
+        proxy, opened, cpu = service.proxy, service.data.opened(), service.cpu_seconds()
+        switches, round_trips = service.switches(), proxy.round_trips if proxy else 0
         seen = load(service.port, self.route, self.clients, self.seconds)
         return Slice(
             seen,
             service.cpu_seconds() - cpu,
-            proxy.round_trips - counted[0] if proxy else 0,
-            proxy.connections - counted[1] if proxy else 0,
+            service.switches() - switches,
+            service.data.opened(since=opened),
+            proxy.round_trips - round_trips if proxy else 0,
         )
 
     def _result(self, service: Service, base: list[Slice]) -> Result:
         slices = self.slices[service.candidate.key]
-        rates = [one.rate for one in slices]
+        figures = [one.figures() for one in slices]
+        base_figures = [one.figures() for one in base]
+        rates = [one["requests_per_second"] for one in figures]
         requests = sum(one.seen.requests for one in slices)
         result: Result = {
             "candidate": service.candidate.key,
-            "requests_per_second": round(statistics.median(rates), 1),
+            **{name: median([one[name] for one in figures]) for name in figures[0]},
             "lowest": round(min(rates), 1),
             "highest": round(max(rates), 1),
-            "ratio": ratio([one.rate for one in base], rates),
-            "median_ms": median_of([one.seen.median_ms for one in slices]),
-            "percentile_99_ms": median_of([one.seen.percentile_99_ms for one in slices]),
-            "cpu_ms": median_of([1000 * one.cpu / max(one.seen.requests, 1) for one in slices]),
+            "ratios": {
+                name: ratio([one[name] for one in base_figures], [one[name] for one in figures])
+                for name in COMPARED
+            },
             "memory_mib": round(service.memory(), 1),
             "requests": requests,
             "failed": sum(one.seen.failed for one in slices),
             "rounds": len(slices),
         }
         if service.proxy:
-            result["round_trips"] = round(sum(one.round_trips for one in slices) / requests, 2)
-            result["connections"] = round(sum(one.connections for one in slices) / requests, 4)
+            round_trips = sum(one.round_trips for one in slices)
+            result["round_trips"] = round(round_trips / max(requests, 1), 2)
         return result
 
 
-def ratio(base: list[float], rates: list[float]) -> float:
-    """Give how much faster the base is: the median of the ratios of each turn."""
-    found = [own / max(other, 1e-9) for own, other in zip(base, rates, strict=True)]
-    return round(statistics.median(found), 3)
+def ratio(base: list[float], own: list[float]) -> float:
+    """Give how much more the base has: the median of the ratios of each turn."""
+    found = [ours / max(theirs, 1e-9) for ours, theirs in zip(base, own, strict=True)]
+    return median(found)
 
 
-def median_of(values: list[float]) -> float:
+def median(values: list[float]) -> float:
     """Give the median, rounded for reading."""
     return round(statistics.median(values), 3)

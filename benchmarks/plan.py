@@ -8,20 +8,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scale:
-    """Rounds and seconds of the main comparison and of the side ones, and what they vary."""
+    """Rounds and seconds of the main comparisons and of the side ones, and what they vary."""
 
     limit: float  # seconds for everything
     rounds: int
     seconds: int
     side_rounds: int
     side_seconds: int
-    clients: tuple[int, ...]  # besides those of the main comparison
     delays: tuple[int, ...]  # milliseconds each way
-    rows: tuple[int, ...]
-    workers: tuple[int, ...]
-    pooler_workers: int
-    pooler_connections: int  # of each worker
-    repeats: int
+    threads: tuple[int, ...]
+    thread_delays: tuple[int, ...]
+    repeats: int  # of counts and bakes
 
 
 FULL = Scale(
@@ -30,27 +27,21 @@ FULL = Scale(
     seconds=3,
     side_rounds=3,
     side_seconds=2,
-    clients=(1, 32, 128),
     delays=(1, 5),
-    rows=(10, 100, 300, 1000),
-    workers=(1, 2, 4),
-    pooler_workers=4,
-    pooler_connections=250,
-    repeats=7,
+    threads=(2, 4, 5, 8),
+    thread_delays=(0, 1, 5),
+    repeats=3,
 )
 QUICK = Scale(
     limit=2 * 60,
-    rounds=2,
+    rounds=1,
     seconds=1,
     side_rounds=1,
     side_seconds=1,
-    clients=(32,),
     delays=(1,),
-    rows=(10, 1000),
-    workers=(2,),
-    pooler_workers=2,
-    pooler_connections=50,
-    repeats=2,
+    threads=(2, 8),
+    thread_delays=(0,),
+    repeats=1,
 )
 
 

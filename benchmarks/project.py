@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import uv
@@ -15,6 +16,7 @@ from bake import bake_into, copy_template
 from servers.workshop import make_folder
 
 SLUG = "measured"
+NOWHERE = "postgresql+psycopg://user:password@127.0.0.1:1/nowhere"
 SECRET = "only-for-the-benchmarks"
 # what belongs to the process that measures
 FOREIGN = {"DATABASE_URL", "PYTHONPATH", "VIRTUAL_ENV", "PROMETHEUS_MULTIPROC_DIR", "FLASK_APP"}
@@ -34,16 +36,26 @@ class Project:
 
     def environment(self, url: str, **settings: object) -> dict[str, str]:
         """Give the variables of a process on a database."""
-        own = {"SECRET_KEY": SECRET, "FLASK_APP": SLUG, "DATABASE_URL": url}
-        own["SQLALCHEMY_DATABASE_URI"] = url
+        own = {"SECRET_KEY": SECRET, "FLASK_APP": SLUG, "SQLALCHEMY_DATABASE_URI": url}
         return clean_environment() | own | {name: str(value) for name, value in settings.items()}
 
-    def run(self, url: str, *command: str) -> str:
+    @cached_property
+    def threads(self) -> int:
+        """Give the number of threads that a worker has if nobody says how many."""
+        return int(self.gunicorn()["threads"])
+
+    def gunicorn(self, *arguments: str, **settings: object) -> dict[str, str]:
+        """Give all of gunicorn's settings as it would start with these arguments."""
+        shown = self.run(NOWHERE, "gunicorn", "--print-config", *arguments, **settings)
+        lines = (line.partition(" = ") for line in shown.splitlines())
+        return {name.strip(): value for name, equals, value in lines if equals}
+
+    def run(self, url: str, *command: str, **settings: object) -> str:
         """Run one of the environment's programs in the project's folder; give what it prints."""
         done = subprocess.run(
             [self.program(command[0]), *command[1:]],
             cwd=self.path,
-            env=self.environment(url),
+            env=self.environment(url, **settings),
             capture_output=True,
             text=True,
             timeout=120,
@@ -85,7 +97,7 @@ def build(folder: Path) -> Project:
     """Bake the template and install the project with the newest versions that it accepts."""
     template = copy_template(folder / "template" / "flask-pool")
     path = bake_into(folder / "baked", template, project_slug=SLUG, docker="no", ci="none").path
-    install(path, ".[mysql,postgresql]", "psycopg-pool>=3.2")
+    install(path, ".[mysql,postgresql]", "psycopg-pool>=3.2", "pytest>=8.4")
     return Project(path, template)
 
 

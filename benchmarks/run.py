@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import servers
 from bake import ROOT
 
 from .bench import Bench
+from .candidates import BAKED, PRE_PING, UNTOUCHED
 from .database import Data, on_postgresql
 from .facts import commit, facts, is_busy
 from .plan import Clock, Scale
 from .project import build, private_home
-from .sections import baking, far, maria, near, scale, startup
+from .sections import far, itself, maria, near, threads
+from .service import same_gunicorn
 
 Results = dict[str, Any]
+# of gunicorn's settings, which are all the same on every side
+SHOWN = ("worker_class", "threads", "keepalive", "backlog", "worker_connections", "worker_tmp_dir")
 
 
 def run(scale_: Scale, wanted: set[str], say: Callable[[str], object]) -> Results:
@@ -30,8 +33,10 @@ def run(scale_: Scale, wanted: set[str], say: Callable[[str], object]) -> Result
 
         told("baking and installing")
         bench = Bench(build(home), scale_, clock, told)
+        gunicorn = same_gunicorn(bench.project, (UNTOUCHED, BAKED, PRE_PING))
         with on_postgresql(bench.project) as data:
             found = facts(bench.project, data) | {"commit": commit(ROOT)}
+            found["gunicorn"] = {name: gunicorn[name] for name in SHOWN}
             if is_busy(found):
                 told("others use this machine now: the rates will be noise, the counts will not")
             _on_postgresql(bench, data, wanted)
@@ -46,23 +51,16 @@ def run(scale_: Scale, wanted: set[str], say: Callable[[str], object]) -> Result
 def _on_postgresql(bench: Bench, data: Data, wanted: set[str]) -> None:
     _try(bench, "near", lambda: near.measure(bench, data, wanted))
     _try(bench, "far", lambda: far.measure(bench, data, wanted))
-    if "workers" in wanted:
-        _try(bench, "workers", lambda: scale.workers(bench, data))
-    if "pgbouncer" in wanted and _is_there(bench, "pgbouncer"):
-        _try(bench, "pgbouncer", lambda: scale.pgbouncer(bench, data))
+    if "threads" in wanted:
+        _try(bench, "threads", lambda: threads.measure(bench, data))
 
 
 def _alone(bench: Bench, wanted: set[str]) -> None:
     if "mariadb" in wanted and _is_there(bench, "mariadb"):
         _try(bench, "mariadb", lambda: maria.measure(bench))
-    for name, measure in (
-        ("startup", startup.measure),
-        ("bake", baking.bake),
-        ("first", baking.first),
-    ):
-        if name in wanted and bench.clock.allows(name, 10):
-            bench.say(name)
-            _try(bench, name, partial(measure, bench))
+    if "project" in wanted and bench.clock.allows("project", 10):
+        bench.say("the project itself")
+        _try(bench, "project", lambda: itself.measure(bench))
 
 
 def _try(bench: Bench, name: str, measure: Callable[[], object]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import re
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import psutil
 from servers import Proxy
@@ -16,7 +18,9 @@ from .candidates import Candidate
 from .database import Data
 from .project import Project
 
-SETTINGS: dict[str, str | int | float] = {"WEB_CONCURRENCY": 1, "WEB_THREADS": 8}
+# what is different for each service, or its own part of what it does
+OWN = {"bind", "config", "default_proc_name", "print_config", "wsgi_app"}
+SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s*(\d+)", re.MULTILINE)
 
 
 class Service(Server):
@@ -29,17 +33,18 @@ class Service(Server):
         self,
         candidate: Candidate,
         project: Project,
-        url: str,
+        data: Data,
         proxy: Proxy | None = None,
-        **settings: str | int | float,
+        **settings: int,
     ) -> None:
-        super().__init__({}, {**SETTINGS, **candidate.settings, **settings})
+        super().__init__({}, {"WEB_CONCURRENCY": 1, "WEB_THREADS": project.threads, **settings})
         self.candidate = candidate
         self.project = project
+        self.data = data
         self.proxy = proxy
-        self.environment = project.environment(
-            url, HOST="127.0.0.1", PORT=self.port, **self.settings
-        )
+        url = data.url(proxy.port if proxy else None)
+        own = {"HOST": "127.0.0.1", "PORT": self.port, **candidate.environment()}
+        self.environment = project.environment(url, **own, **self.settings)
 
     def command(self) -> list[str]:
         """Give the command line that runs the server in the foreground."""
@@ -80,6 +85,12 @@ class Service(Server):
         """Give the time that the workers have computed so far."""
         return sum(sum(worker.cpu_times()[:2]) for worker in self.workers())
 
+    def switches(self) -> int:
+        """Give how often the workers' threads have left or lost a core so far."""
+        tasks = [Path(f"/proc/{worker.pid}/task") for worker in self.workers()]
+        files = [file for task in tasks for file in task.glob("*/status")]
+        return sum(int(number) for file in files for number in SWITCHES.findall(file.read_text()))
+
     def memory(self) -> float:
         """Give the resident memory of one worker, in MiB."""
         sizes = [float(worker.memory_info().rss) for worker in self.workers()]
@@ -104,37 +115,51 @@ def serving(
     data: Data,
     *,
     counted: bool = False,
-    **settings: str | int | float,
+    **settings: int,
 ) -> Iterator[list[Service]]:
     """Run candidates on one database, each with a proxy of its own if it is counted."""
     with ExitStack() as stack:
         services = []
         for candidate in candidates:
             proxy = stack.enter_context(Proxy(data.server.port)) if counted else None
-            url = data.url(proxy.port if proxy else None)
-            service = Service(candidate, project, url, proxy, **settings)
+            service = Service(candidate, project, data, proxy, **settings)
             services.append(stack.enter_context(running(service)))
         for service in services:
             check(service)
         yield services
 
 
-def check_same(services: Sequence[Service], path: str) -> None:
-    """Refuse to compare services that answer a path differently."""
-    answers = {service.request("GET", path) for service in services}
-    if len(answers) != 1:
-        raise RuntimeError(f"GET {path}: the answers differ")
-
-
 def check(service: Service) -> None:
     """Wait for a candidate, and refuse to measure one that answers anything but what all do."""
     service.wait()
-    expected = ",".join(f"User {number}" for number in range(1, 11))
+    names = ",".join(f"User {number}" for number in range(1, 11))
+    expected = {"/users": names, "/users/1": '{"id":1,"name":"User 1"}'}
+    if service.candidate.has_view:
+        expected["/same"] = names
     for _ in range(10):  # a few times, as drivers prepare what they see often
-        status, text = service.request("GET", "/users")
-        if (status, text) != (200, expected):
-            raise RuntimeError(f"{service.candidate.title}: GET /users: {status} {text[:200]}")
-        if service.candidate.has_writes:
-            status, text = service.request("GET", "/users/1")
-            if status != 200 or '"User 1"' not in text:
-                raise RuntimeError(f"{service.candidate.title}: GET /users/1: {status} {text}")
+        for path, text in expected.items():
+            answer = service.request("GET", path)
+            if (answer[0], answer[1].strip()) != (200, text):
+                raise RuntimeError(f"{service.candidate.title}: GET {path}: {answer}")
+
+
+def same_gunicorn(project: Project, candidates: Iterable[Candidate]) -> dict[str, str]:
+    """Give gunicorn's settings; refuse to compare candidates of which one differs in any."""
+    found: dict[str, dict[str, str]] = {}
+    for candidate in candidates:
+        settings = {"PORT": 1, "WEB_CONCURRENCY": 1, "WEB_THREADS": project.threads}
+        found[candidate.title] = project.gunicorn(
+            *candidate.arguments(), **settings, **candidate.environment()
+        )
+    first, *others = found
+    for other in others:
+        names = found[first].keys() & found[other].keys() - OWN
+        # functions are what a service does as its workers start and end
+        differ = [
+            name
+            for name in sorted(names)
+            if found[first][name] != found[other][name] and "()>" not in found[first][name]
+        ]
+        if differ:
+            raise RuntimeError(f"gunicorn's settings of {first} and {other} differ: {differ}")
+    return found[first]

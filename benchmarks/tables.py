@@ -10,8 +10,18 @@ from .candidates import TITLES
 Results = dict[str, Any]
 Cell = dict[str, Any]
 
-FULL = ("", "req/s", "range", "baked is", "50 % ms", "99 % ms", "CPU ms", "MiB", "failed")
-NETWORK = ("trips", "opened")
+COLUMNS = (
+    "", "req/s", "range", "baked is", "50 % ms", "99 % ms", "CPU ms", "baked's CPU", "switches",
+    "opened/s", "MiB", "failed",
+)  # fmt: skip
+ITSELF = {
+    "bake_seconds": "bake, seconds",
+    "own_tests_seconds": "the service's own tests on SQLite, seconds",
+    "all_tests_seconds": "with the pool's tests, seconds",
+    "service_lines": "lines of the service",
+    "core_lines": "lines of the pool's core",
+    "ops_lines": "lines of the pool's ops",
+}
 
 
 @dataclass
@@ -22,78 +32,133 @@ class Table:
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]] = field(default_factory=list)
 
+    def without(self, *names: str) -> Table:
+        """Leave columns out."""
+        kept = [index for index, name in enumerate(self.columns) if name not in names]
+        rows = [tuple(row[index] for index in kept) for row in self.rows]
+        return Table(self.title, tuple(self.columns[index] for index in kept), rows)
+
 
 def tables(results: Results) -> list[Table]:
     """Give every table that the results fill."""
-    found = [full(cell) for name in ("users", "routes") for cell in cells(results, name)]
-    clients, rows, workers = (cells(results, name) for name in ("clients", "rows", "workers"))
-    if clients:
-        clients = by_clients(results)
+    found = [
+        full(cell)
+        for section in ("view", "sample", "latency", "mariadb")
+        for cell in cells(results, section=section)
+    ]
+    found += threads(results)
     found += [
-        pivot(clients, "clients", "requests/s, by clients", "requests_per_second"),
-        pivot(clients, "clients", "99th percentile in ms, by clients", "percentile_99_ms"),
-        pivot(rows, "rows", "requests/s, by rows", "requests_per_second"),
-        pivot(workers, "workers", "requests/s, by workers", "requests_per_second"),
         counts(results.get("counts", []), "PostgreSQL"),
         counts(results.get("mariadb_counts", []), "MariaDB"),
+        itself(results.get("project", {})),
     ]
-    found += [full(cell) for cell in cells(results, "latency")]
-    found += [full(cell) for name in ("mariadb", "pgbouncer") for cell in cells(results, name)]
-    found += [startup(results.get("startup", {})), baking(results)]
     return [table for table in found if table.rows]
 
 
-def cells(results: Results, section: str) -> list[Cell]:
-    """Give the comparisons of a section."""
-    return [cell for cell in results["cells"] if cell["section"] == section]
+def cells(results: Results, **wanted: object) -> list[Cell]:
+    """Give the comparisons of which all this is true."""
+    return [
+        cell
+        for cell in results["cells"]
+        if all(cell.get(name) == value for name, value in wanted.items())
+    ]
 
 
 def full(cell: Cell) -> Table:
     """Show all that is known of one comparison."""
-    fixed = ("section", "route", "clients", "results")
-    varied = [
-        f"{name.removesuffix('_ms')} {value}" for name, value in cell.items() if name not in fixed
-    ]
-    place = "MariaDB" if cell["section"] == "mariadb" else "PostgreSQL"
-    title = ", ".join([cell["route"], f"{cell['clients']} clients", place, *varied])
     counted = "round_trips" in cell["results"][0]
-    table = Table(title, FULL + (NETWORK if counted else ()))
+    table = Table(title(cell), COLUMNS + (("trips",) if counted else ()))
     for result in cell["results"]:
         row: tuple[str, ...] = (
             TITLES[result["candidate"]],
             f"{result['requests_per_second']:,.0f}",
             f"{result['lowest']:,.0f} - {result['highest']:,.0f}",
-            f"{result['ratio']:.2f} x",
+            f"{result['ratios']['requests_per_second']:.2f} x",
             f"{result['median_ms']:.2f}",
             f"{result['percentile_99_ms']:.2f}",
             f"{result['cpu_ms']:.2f}",
+            f"{result['ratios']['cpu_ms']:.2f} x",
+            f"{result['switches']:.1f}",
+            f"{result['opened_per_second']:.1f}",
             f"{result['memory_mib']:.0f}",
             str(result["failed"]),
         )
-        if counted:
-            row += (f"{result['round_trips']:.2f}", f"{result['connections']:.3f}")
-        table.rows.append(row)
+        table.rows.append((*row, f"{result['round_trips']:.2f}") if counted else row)
     return table
 
 
-def by_clients(results: Results) -> list[Cell]:
-    """Give the comparisons that differ in clients alone; the main one is one of them."""
-    found = cells(results, "users") + cells(results, "clients")
-    return sorted(found, key=lambda cell: int(cell["clients"]))
-
-
-def pivot(found: list[Cell], by: str, title: str, value: str) -> Table:
-    """Show one figure of those that are in every comparison, a column for each comparison."""
-    table = Table(title, ("", *(f"{cell[by]:,}" for cell in found)))
-    rows: dict[str, list[str]] = {}
-    for cell in found:
-        for result in cell["results"]:
-            digits = 0 if value == "requests_per_second" else 2
-            rows.setdefault(result["candidate"], []).append(f"{result[value]:,.{digits}f}")
-    table.rows = [
-        (TITLES[key], *values) for key, values in rows.items() if len(values) == len(found)
+def title(cell: Cell) -> str:
+    """Say what was compared."""
+    parts = [
+        f"{cell['route']} on {cell['database']}",
+        _number(cell["clients"], "client"),
+        _number(cell["workers"], "worker"),
+        f"{cell['threads']} threads each",
     ]
+    if cell["delay_ms"]:
+        parts.append(f"{cell['delay_ms']} ms each way")
+    return ", ".join(parts)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def places(results: Results, route: str) -> Table:
+    """Show rates wherever a route was measured, with how much more the first service has."""
+    table = Table(f"requests/s of {route}", ())
+    found = [
+        cell
+        for section in ("view", "sample", "latency")
+        for cell in cells(results, section=section, route=route)
+    ]
+    # the variants of the baked service are a matter of CPU time
+    keys = list(
+        dict.fromkeys(
+            result["candidate"]
+            for cell in found
+            for result in cell["results"]
+            if result["candidate"] not in ("plain_pool", "unmeasured")
+        )
+    )
+    table.columns = ("", *(TITLES[key] for key in keys))
+    for cell in found:
+        rates = {result["candidate"]: _rate(result) for result in cell["results"]}
+        table.rows.append((place(cell), *(rates.get(key, "") for key in keys)))
     return table
+
+
+def place(cell: Cell) -> str:
+    """Say where it was measured, in a few words."""
+    parts = [
+        _number(cell["clients"], "client"),
+        _number(cell["workers"], "worker"),
+        f"{cell['delay_ms']} ms each way" if cell["delay_ms"] else "database beside it",
+    ]
+    return ", ".join(parts)
+
+
+def _rate(result: dict[str, Any]) -> str:
+    ratio = result["ratios"]["requests_per_second"]
+    return f"{result['requests_per_second']:,.0f}" + ("" if ratio == 1 else f" ({ratio:.2f} x)")
+
+
+def threads(results: Results) -> list[Table]:
+    """Show what each number of threads brings, a table for each latency."""
+    found: dict[int, Table] = {}
+    figures = {"requests_per_second": "req/s", "percentile_99_ms": "99 % ms"}
+    for cell in cells(results, section="threads"):
+        keys = [str(result["candidate"]) for result in cell["results"]]
+        columns = [f"{key.replace('_', '-')} {what}" for what in figures.values() for key in keys]
+        text = f"{cell['route']} by threads, {place(cell)}"
+        table = Table(text, ("threads", *columns, "baked is", "opened/s"))
+        table = found.setdefault(cell["delay_ms"], table)
+        values = [f"{result[name]:,.0f}" for name in figures for result in cell["results"]]
+        own, other = cell["results"]
+        ratio = f"{other['ratios']['requests_per_second']:.2f} x"
+        opened = f"{own['opened_per_second']:.1f}, {other['opened_per_second']:.1f}"
+        table.rows.append((str(cell["threads"]), *values, ratio, opened))
+    return list(found.values())
 
 
 def counts(found: list[dict[str, Any]], place: str) -> Table:
@@ -111,27 +176,10 @@ def _count(counted: dict[str, float]) -> str:
     return f"{counted['round_trips']:g}{opened}"
 
 
-def startup(found: dict[str, Any]) -> Table:
-    """Show what a start costs."""
-    columns = ("", "create_app ms", "modules", "flask --help ms", "imports")
-    table = Table("start", columns)
-    for key, facts in found.get("applications", {}).items():
-        names = ("create_app_ms", "create_app_imports", "flask_help_ms", "flask_help_imports")
-        table.rows.append((TITLES[key], *(f"{facts[name]:g}" for name in names if name in facts)))
-    return table
-
-
-def baking(results: Results) -> Table:
-    """Show the way from nothing to the first answer."""
-    table = Table("from nothing, seconds", ("", "seconds"))
-    names = {
-        "floor_seconds": "cookiecutter alone (a template of one empty file)",
-        "without_hooks_seconds": "this template without its hooks",
-        "template_seconds": "this template",
-    }
-    bake = results.get("bake", {})
-    table.rows += [(text, f"{bake[name]:.2f}") for name, text in names.items() if name in bake]
-    for way, steps in results.get("first_answer", {}).items():
-        for step, seconds in steps.items():
-            table.rows.append((f"first answer {way.replace('_', ' ')}: {step}", f"{seconds:.2f}"))
+def itself(found: dict[str, float]) -> Table:
+    """Show what is known of the project without load."""
+    table = Table("the project itself", ("", "measured"))
+    for name, text in ITSELF.items():
+        if name in found:
+            table.rows.append((text, f"{found[name]:,}"))
     return table

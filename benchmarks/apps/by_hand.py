@@ -17,7 +17,7 @@ CREATE = "INSERT INTO users (name) VALUES (%s) RETURNING id"
 def create_app(*, autocommit: bool) -> Flask:
     """Build the application; its pool has the size of the baked service's."""
     app = Flask(__name__)
-    conninfo = os.environ["DATABASE_URL"].replace("+psycopg", "")
+    conninfo = os.environ["SQLALCHEMY_DATABASE_URI"].replace("+psycopg", "")
     pool = ConnectionPool(
         conninfo, min_size=5, max_size=15, open=True, kwargs={"autocommit": autocommit}
     )

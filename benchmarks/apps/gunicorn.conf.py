@@ -1,4 +1,4 @@
-"""How the references are served: with the numbers and choices of the baked service."""
+"""How the references are served: as the baked service; a run checks that nothing differs."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ worker_class = "gthread"
 workers = int(os.environ["WEB_CONCURRENCY"])
 threads = int(os.environ["WEB_THREADS"])
 graceful_timeout = 35
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 control_socket_disable = True
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108, PTH112
+forwarder_headers = ""

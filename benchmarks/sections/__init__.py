@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 NAMES = {
-    "users": "GET /users by 8 clients: the main comparison",
-    "routes": "GET /users/<id> and POST /users by 8 clients",
-    "clients": "GET /users by 1 to 128 clients",
-    "rows": "GET /users with 10 to 1,000 rows",
+    "view": "the same view on every kind of engine, 1 and 2 workers",
+    "sample": "GET and POST /users, against views by hand on psycopg_pool",
+    "latency": "both with 1 and 5 ms each way to the database, and one client at 1 ms",
+    "threads": "the same view with 2, 4, 5 and 8 threads, at each latency",
     "counts": "round trips and connections per request",
-    "latency": "with 1 and 5 ms of network each way",
-    "workers": "1, 2 and 4 workers",
-    "pgbouncer": "1,000 connections through PgBouncer",
-    "mariadb": "GET and POST /users on MariaDB",
-    "startup": "time and imports of create_app and of `flask --help`",
-    "bake": "bake time against cookiecutter's floor",
-    "first": "from nothing to the first answered request",
+    "mariadb": "the same view and POST /users on MariaDB, and round trips",
+    "project": "time of a bake and of the project's own tests, lines of code",
 }
