@@ -19,6 +19,8 @@ PACKAGES = {
     "promtool": "prometheus",
     "wrk": "wrk",
     "nginx": "nginx-light",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
     "docker-compose": "docker-compose",
 }
 
@@ -81,7 +83,8 @@ def missing_programs() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    # the last words of `make test`
-    reasons = list(missing_programs().values())
+    # the last words of `make test`, which builds no image
+    missing = missing_programs()
+    reasons = [missing[name] for name in missing if name not in ("buildah", "debootstrap")]
     if reasons:
         print("Tests were left out:", *reasons, HOW_TO_INCLUDE, sep="\n")
