@@ -249,8 +249,9 @@ def test_a_recovery_conflict_fails_no_request(calm: Cluster, serve: Serve) -> No
     """The standby cancels reads that are in its way; they are asked of the primary."""
     for standby in calm.standbys:
         servers.standby.configure(standby, "max_standby_streaming_delay", "0")
-    calm.primary.rows("INSERT INTO users (name) SELECT 'many' FROM generate_series(1, 300)")
-    service = serve(calm.primary.url(), *WITH_VIEWS, **replicas(calm))
+    calm.primary.rows("INSERT INTO users (name) SELECT 'many' FROM generate_series(1, 200)")
+    settings = replicas(calm, SQLALCHEMY_STATEMENT_TIMEOUT=60)
+    service = serve(calm.primary.url(), *WITH_VIEWS, **settings)
     wait_for(service, replica_1=True, replica_2=True)
 
     def conflicts() -> int:
