@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(PATH):$(shell printf '%s:' "$$HOME"/.pyenv/versions/3.*/bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint bench clean
+.PHONY: help demo test check lint lock bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -25,6 +25,16 @@ check: .venv/bin/tox ## run the rest: style, types, other Pythons, lowest versio
 
 lint: .venv/bin/tox ## check style and types
 	@.venv/bin/tox run -e lint,types
+
+lock: .venv/bin/cookiecutter ## renew the locks that the template holds, one per driver
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+		for driver in sqlite postgresql mysql; do \
+			.venv/bin/cookiecutter --no-input --output-dir "$$folder" . \
+				project_slug="a_$$driver" database_url="$$driver:///app" > /dev/null && \
+			$(MAKE) -C "$$folder/a_$$driver" lock UPGRADE=1 && \
+			cp "$$folder/a_$$driver/requirements.txt" \
+				"{{cookiecutter.project_slug}}/locks/$$driver.txt" || exit 1; \
+		done
 
 bench: .venv/bin/tox ## measure the project side by side with others
 	@.venv/bin/tox run -e bench

@@ -18,6 +18,7 @@ ANSWERS: dict[str, str] = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt:
 FILES: list[str] = json.loads(r'''{{ cookiecutter | generated_files | tojson }}''')  # fmt: skip
 
 LICENSES = ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary")
+LOCKS = ("sqlite.txt", "postgresql.txt", "mysql.txt")
 CHOSEN_FILES = {
     ("docker", "yes"): ("Dockerfile", ".dockerignore", "compose.yaml"),
     ("ci", "github"): (".github/workflows/ci.yml",),
@@ -26,15 +27,21 @@ CHOSEN_FILES = {
 
 
 def keep_chosen() -> None:
-    """Remove the files of what was not chosen; put the chosen license in its place."""
+    """Remove the files of what was not chosen; put the chosen license and lock in their places."""
     for (prompt, answer), names in CHOSEN_FILES.items():
         if ANSWERS[prompt] != answer:
             for name in names:
                 remove(Path(name))
-    Path("licenses", ANSWERS["license"]).replace("LICENSE")
-    for name in LICENSES:
-        if name != ANSWERS["license"]:
-            remove(Path("licenses", name))
+    keep_one("licenses", LICENSES, ANSWERS["license"], "LICENSE")
+    keep_one("locks", LOCKS, f"{ANSWERS['__driver']}.txt", "requirements.txt")
+
+
+def keep_one(folder: str, names: tuple[str, ...], chosen: str, place: str) -> None:
+    """Move the chosen file of a folder to its place, and remove the others."""
+    Path(folder, chosen).replace(place)
+    for name in names:
+        if name != chosen:
+            remove(Path(folder, name))
 
 
 def remove(path: Path) -> None:
@@ -103,7 +110,7 @@ def first_commit() -> list[str]:
         git("init", "--quiet")
         # in a folder that was there (cookiecutter -f) others may have their files
         found = git("ls-files", "-z", "--others", "--exclude-standard").split("\0")[:-1]
-        own = sorted({*found} & {*FILES, "LICENSE"})
+        own = sorted({*found} & {*FILES, "LICENSE", "requirements.txt"})
         git("--literal-pathspecs", "add", "--", *own)
         commit = ("commit", "--quiet", "--no-verify", "--message", "Start from flask-pool")
         try:

@@ -26,7 +26,7 @@ build cachetools certifi cffi cfgv cgi cgitb charset_normalizer chunk click colo
 contourpy coverage crypt cryptography cycler dateutil dist distlib distutils docs dotenv editables
 execnet filelock flask flask_migrate flask_sqlalchemy fonttools greenlet gunicorn hatchling
 hypothesis identify idna imghdr imp iniconfig instance itsdangerous jinja2 kiwisolver lazy lib2to3
-librt licenses mailcap mako markdown_it markdown_it_py markupsafe matplotlib mdurl migrations
+librt licenses locks mailcap mako markdown_it markdown_it_py markupsafe matplotlib mdurl migrations
 mpl_toolkits msilib mypy mypy_extensions mypyc nis nntplib nodeenv numpy ops ossaudiodev packaging
 pathspec pil pillow pip pipes pkg_resources platformdirs pluggy pool pre_commit profiling
 prometheus_client psycopg psycopg2 psycopg_binary psycopg_pool py pycparser pygments pylab pymysql

@@ -38,7 +38,15 @@ def expected_files(slug: str, docker: str, ci: str) -> set[str]:
         if path.is_file() and not any("cache" in part for part in path.parts)
     }
     top = {
-        *("README.md", "pyproject.toml", "Makefile", "gunicorn.conf.py", "LICENSE", ".flaskenv"),
+        *(
+            "README.md",
+            "pyproject.toml",
+            "requirements.txt",
+            "Makefile",
+            "gunicorn.conf.py",
+            "LICENSE",
+            ".flaskenv",
+        ),
         *(".env", ".env.example", ".gitignore", ".editorconfig", ".pre-commit-config.yaml"),
     }
     return code | top | (DOCKER if docker == "yes" else set()) | CI[ci]
@@ -98,6 +106,8 @@ def test_the_driver_follows_the_url(bake: Bake, family: str, url: str) -> None:
     wanted = {"sqlite": [], "postgresql": ["psycopg"], "mysql": ["pymysql"]}[family]
     dependencies = " ".join(toml(project)["project"]["dependencies"])
     assert [name for name in ("psycopg", "pymysql") if name in dependencies] == wanted
+    lock = project.text("requirements.txt")
+    assert [name for name in ("psycopg", "pymysql") if f"\n{name}==" in lock] == wanted
 
     workflow = project.text(".github/workflows/ci.yml")
     assert ("TEST_DATABASE_URL" in workflow) == (family != "sqlite")
