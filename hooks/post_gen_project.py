@@ -19,26 +19,31 @@ FILES: list[str] = json.loads(r'''{{ cookiecutter | generated_files | tojson }}'
 
 LICENSES = ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary")
 LOCKS = ("sqlite.txt", "postgresql.txt", "mysql.txt")
+CI_DATABASES = ("compose.postgresql.yaml", "compose.mysql.yaml")
 CHOSEN_FILES = {
     ("docker", "yes"): ("Dockerfile", ".dockerignore", "compose.yaml"),
-    ("ci", "github"): (".github/workflows/ci.yml",),
-    ("ci", "gitlab"): (".gitlab-ci.yml",),
+    ("ci", "github"): (".github/workflows/ci.yml", ".github/dependabot.yml"),
+    ("ci", "gitlab"): (".gitlab-ci.yml", "renovate.json"),
 }
 
 
 def keep_chosen() -> None:
-    """Remove the files of what was not chosen; put the chosen license and lock in their places."""
+    """Remove the files of what was not chosen; put the chosen ones of a kind in their place."""
     for (prompt, answer), names in CHOSEN_FILES.items():
         if ANSWERS[prompt] != answer:
             for name in names:
                 remove(Path(name))
     keep_one("licenses", LICENSES, ANSWERS["license"], "LICENSE")
-    keep_one("locks", LOCKS, f"{ANSWERS['__driver']}.txt", "requirements.txt")
+    driver = ANSWERS["__driver"]
+    keep_one("locks", LOCKS, f"{driver}.txt", "requirements.txt")
+    database = f"compose.{driver}.yaml" if ANSWERS["ci"] == "github" else ""
+    keep_one(".github/databases", CI_DATABASES, database, ".github/compose.yaml")
 
 
 def keep_one(folder: str, names: tuple[str, ...], chosen: str, place: str) -> None:
-    """Move the chosen file of a folder to its place, and remove the others."""
-    Path(folder, chosen).replace(place)
+    """Move the chosen file of a folder, if there is one, to its place; remove the others."""
+    if chosen in names:
+        Path(folder, chosen).replace(place)
     for name in names:
         if name != chosen:
             remove(Path(folder, name))
@@ -110,7 +115,7 @@ def first_commit() -> list[str]:
         git("init", "--quiet")
         # in a folder that was there (cookiecutter -f) others may have their files
         found = git("ls-files", "-z", "--others", "--exclude-standard").split("\0")[:-1]
-        own = sorted({*found} & {*FILES, "LICENSE", "requirements.txt"})
+        own = sorted({*found} & {*FILES, "LICENSE", "requirements.txt", ".github/compose.yaml"})
         git("--literal-pathspecs", "add", "--", *own)
         commit = ("commit", "--quiet", "--no-verify", "--message", "Start from flask-pool")
         try:

@@ -154,11 +154,16 @@ def git(folder: Path, *arguments: str) -> str:
 def captured() -> Iterator[Callable[[], str]]:
     """Send what this process and the hooks print to a file; yield a function that reads it."""
     with tempfile.TemporaryFile() as file:
+
+        def read() -> str:
+            file.seek(0)  # reading leaves the place, which all share, at the end again
+            return file.read().decode(errors="replace")
+
         saved = os.dup(1), os.dup(2)
         for number in (1, 2):
             os.dup2(file.fileno(), number)
         try:
-            yield lambda: os.pread(file.fileno(), 1_000_000, 0).decode(errors="replace")
+            yield read
         finally:
             for number, descriptor in enumerate(saved, start=1):
                 os.dup2(descriptor, number)

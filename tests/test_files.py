@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -14,7 +15,11 @@ from conftest import Bake
 from parses import assert_parses, leftovers, parse, texts, toml
 
 DOCKER = {"Dockerfile", ".dockerignore", "compose.yaml"}
-CI = {"github": {".github/workflows/ci.yml"}, "gitlab": {".gitlab-ci.yml"}, "none": set[str]()}
+CI = {
+    "github": {".github/workflows/ci.yml", ".github/dependabot.yml"},
+    "gitlab": {".gitlab-ci.yml", "renovate.json"},
+    "none": set[str](),
+}
 LICENSES = {
     "MIT": ("Permission is hereby granted, free of charge", "MIT"),
     "Apache-2.0": ("Version 2.0, January 2004", "Apache-2.0"),
@@ -58,8 +63,25 @@ def test_a_project_has_exactly_the_files_that_were_chosen(bake: Bake, docker: st
     """Nothing of another choice stays, nor an empty folder."""
     project = bake(docker=docker, ci=ci)
     assert project.files() == expected_files(project.slug, docker, ci)
+    assert empty_folders(project) == []
+
+
+@pytest.mark.parametrize("family", ["postgresql", "mysql"])
+@pytest.mark.parametrize("ci", list(CI))
+def test_only_github_has_a_file_for_the_database_that_it_tests_on(
+    bake: Bake, family: str, ci: str
+) -> None:
+    """GitLab names it in its own file; SQLite is no server."""
+    project = bake(database_url=DATABASES[family], ci=ci)
+    added = {".github/compose.yaml"} if ci == "github" else set()
+    assert project.files() == expected_files(project.slug, "yes", ci) | added
+    assert empty_folders(project) == []
+
+
+def empty_folders(project: BakedProject) -> list[Path]:
+    """Return the folders of a project that hold nothing."""
     folders = (path for path in project.path.rglob("*") if path.is_dir())
-    assert [path for path in folders if ".git" not in path.parts and not any(path.iterdir())] == []
+    return [path for path in folders if ".git" not in path.parts and not any(path.iterdir())]
 
 
 def test_a_bake_leaves_nothing_in_the_template(template: Path, tmp_path: Path) -> None:
@@ -111,14 +133,15 @@ def test_the_driver_follows_the_url(bake: Bake, family: str, url: str) -> None:
 
     workflow = project.text(".github/workflows/ci.yml")
     assert ("TEST_DATABASE_URL" in workflow) == (family != "sqlite")
+    assert ("docker compose" in workflow) == (family != "sqlite")
     compose = parse("compose.yaml", project.text("compose.yaml"))
     assert ("database" in compose["services"]) == (family != "sqlite")
 
 
 def test_the_workflow_asks_for_no_rights_and_has_one_required_job(
-    default_project: BakedProject,
+    default_project: BakedProject, bake: Bake
 ) -> None:
-    """Every Python that pyproject names is tested; the last job waits for all others."""
+    """Every environment of tox runs, on GitLab too; the last job waits for all others."""
     workflow = parse("ci.yml", default_project.text(".github/workflows/ci.yml"))
     assert workflow["permissions"] == {}
     jobs = workflow["jobs"]
@@ -129,8 +152,13 @@ def test_the_workflow_asks_for_no_rights_and_has_one_required_job(
         environments
     )
     assert "${{ matrix.python }}" in default_project.text(".github/workflows/ci.yml")
+    gitlab = bake(ci="gitlab").text(".gitlab-ci.yml")
+    scripts = re.findall(r"tox run -e (\S+)", gitlab)
+    assert sorted(",".join(scripts).split(",")) == sorted([*environments, "audit"])
+    assert "tox run -e audit" in default_project.text(".github/workflows/ci.yml")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
 def test_no_other_file_than_env_is_private(default_project: BakedProject) -> None:
     """.env is for its owner alone; everything else can be read as usual."""
     modes = {

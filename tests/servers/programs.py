@@ -17,6 +17,7 @@ PACKAGES = {
     "promtool": "prometheus",
     "wrk": "wrk",
     "nginx": "nginx-light",
+    "docker-compose": "docker-compose",
 }
 
 
