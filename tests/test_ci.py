@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from bake import FOLDER, ROOT, BakedProject, bake_into
 from parses import parse
+from servers.programs import compose_command
 
 URLS = {"sqlite": "sqlite:///app.db", "postgresql": "postgresql:///app", "mysql": "mysql:///app"}
 SCHEMAS = {
@@ -79,7 +80,9 @@ def test_the_dockerfile_is_clean(projects: Projects) -> None:
 @pytest.mark.parametrize("driver", URLS)
 def test_compose_understands_its_file(projects: Projects, driver: str) -> None:
     """With the secrets that the project's own .env holds."""
-    projects[driver].run("docker-compose", "config", "--quiet")
+    command = compose_command()
+    assert command
+    projects[driver].run(*command, "config", "--quiet")
 
 
 def test_projects_pin_the_same_actions_as_the_template(projects: Projects) -> None:

@@ -19,7 +19,7 @@ class PgBouncer(Server):
 
     name = "pgbouncer"
     # the immediate end in current versions; older ones do not know it and end at once too
-    quit_signal = signal.SIGQUIT
+    quit_signal = getattr(signal, "SIGQUIT", signal.SIGTERM)  # Windows only reads this line
 
     def __init__(self, behind: PostgreSQL, settings: dict[str, Setting]) -> None:
         super().__init__(account("postgres"), settings)

@@ -1,9 +1,11 @@
 """Where the programs that the tests use are found, and how to get the missing ones."""
 
+import contextlib
 import functools
 import importlib.util
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 REQUIRE_ALL = os.environ.get("FLASK_POOL_REQUIRE_ALL") == "1"
@@ -43,6 +45,19 @@ def postgresql_programs() -> Path | None:
     return max(Path(wheel.origin).parent.glob("pginstall*/bin"), default=None)
 
 
+@functools.cache
+def compose_command() -> tuple[str, ...] | None:
+    """Find docker-compose, as a program of its own or as a part of docker."""
+    for command in (("docker-compose",), ("docker", "compose")):
+        with contextlib.suppress(OSError):
+            if (
+                subprocess.run([*command, "version"], capture_output=True, check=False).returncode
+                == 0
+            ):
+                return command
+    return None
+
+
 def _is_there(program: str) -> bool:
     if program == "postgresql":
         return postgresql_programs() is not None
@@ -50,6 +65,8 @@ def _is_there(program: str) -> bool:
         return bool(find_program("mariadbd", "mysqld") and find_program("mariadb-install-db"))
     if program == "chromium":
         return find_program("chromium", "chromium-browser", "google-chrome") is not None
+    if program == "docker-compose":
+        return compose_command() is not None
     return find_program(program) is not None
 
 
