@@ -48,8 +48,10 @@ def own_template(private_home: Path, tmp_path: Path) -> Path:
 
 
 def next_version(template: Path) -> None:
-    """Commit a change of one file, a new file and a removed one to the template."""
+    """Commit a change of two files, a new file and a removed one to the template."""
     project = template / FOLDER
+    lock = project / "locks" / "sqlite.txt"
+    lock.write_text(lock.read_text() + "# the next version of the lock\n")
     makefile = project / "Makefile"
     makefile.write_text(makefile.read_text() + "\n# the next version of the template\n")
     (project / "NEWS.md").write_text("# News of {{ cookiecutter.project_name }}\n")
@@ -71,7 +73,7 @@ def test_cruft_and_cookiecutter_make_the_same_project(
 def test_an_update_brings_the_template_s_changes_and_keeps_the_project_s(
     own_template: Path, tmp_path: Path
 ) -> None:
-    """The user's secrets, history and own changes stay as they are."""
+    """The user's secrets, history, lock and own changes stay as they are."""
     project = create(own_template, tmp_path / "created", project_name="Ünï 'Shop' \"{% x")
     package = project.path / "src" / project.slug
     (package / "mine.py").write_text("MINE = 1\n")
