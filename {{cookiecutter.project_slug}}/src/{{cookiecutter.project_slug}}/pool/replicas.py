@@ -346,7 +346,7 @@ def _serializer() -> URLSafeTimedSerializer:
 
 
 def told() -> tuple[Token, float]:
-    """Return what the client of this request wrote and saw, if still valid; and when it was told."""
+    """Return what this client wrote and saw, if still valid, and when it was told that."""
     signed = request.headers.get(HEADER) or request.cookies.get(COOKIE)
     if not signed:
         return Token(), 0.0
