@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from .maria import MariaDB
 from .process import Setting
+from .programs import galera_library
 from .waiting import wait_until
 from .workshop import free_port, run_tool
 
-PROVIDERS = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib/libgalera_smm.so")
 # shorter ones lose the quorum on a busy machine
-TIMES = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT10S;evs.install_timeout=PT5S"
+TIMES = {
+    "keepalive_period": 0.5,
+    "suspect_timeout": 2,
+    "inactive_timeout": 10,
+    "install_timeout": 5,
+}
 SETTINGS: dict[str, Setting] = {
     "binlog_format": "ROW",
     "innodb_autoinc_lock_mode": 2,
@@ -22,11 +26,6 @@ SETTINGS: dict[str, Setting] = {
     "wsrep_cluster_name": "tests",
     "wsrep_sst_method": "rsync",
 }
-
-
-def provider() -> Path | None:
-    """Find the library that makes a MariaDB a node of a cluster."""
-    return next((path for path in map(Path, PROVIDERS) if path.exists()), None)
 
 
 class GaleraNode(MariaDB):
@@ -42,13 +41,17 @@ class GaleraNode(MariaDB):
     def command(self) -> list[str]:
         """Give the command line that runs the server in the foreground."""
         peers = ",".join(f"127.0.0.1:{node.group}" for node in self.peers)
-        places = f"gmcast.listen_addr=tcp://127.0.0.1:{self.group};ist.recv_addr=127.0.0.1:{self.changes}"
+        provider = {f"evs.{name}": f"PT{seconds}S" for name, seconds in TIMES.items()} | {
+            "gmcast.listen_addr": f"tcp://127.0.0.1:{self.group}",
+            "ist.recv_addr": f"127.0.0.1:{self.changes}",
+            "gcache.size": "16M",
+        }
         own = {
-            "wsrep_provider": provider(),
+            "wsrep_provider": galera_library(),
             "wsrep_cluster_address": f"gcomm://{peers}",
             "wsrep_node_address": f"127.0.0.1:{self.group}",
             "wsrep_sst_receive_address": f"127.0.0.1:{self.state}",
-            "wsrep_provider_options": f"{places};gcache.size=16M;{TIMES}",
+            "wsrep_provider_options": ";".join(f"{key}={value}" for key, value in provider.items()),
         }
         options = [f"--{name}={value}" for name, value in own.items()]
         return [*super().command(), *options, *([] if peers else ["--wsrep-new-cluster"])]

@@ -29,7 +29,8 @@ class HAProxy(Server):
 
     def ask(self) -> object:
         """Connect; raise while nobody listens."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            return connection
 
 
 @contextmanager

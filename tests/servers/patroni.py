@@ -9,9 +9,9 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
+import psycopg
 
 from .guard import processes_in
 from .postgres import DEFAULTS, PostgreSQL, programs
@@ -80,7 +80,10 @@ class PatroniNode(PostgreSQL):
             "dcs": {
                 **TIMES,
                 "synchronous_mode": True,
-                "postgresql": {"parameters": POSTGRESQL, "remove_data_directory_on_diverged_timelines": True},
+                "postgresql": {
+                    "parameters": POSTGRESQL,
+                    "remove_data_directory_on_diverged_timelines": True,
+                },
             },
             "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, "no-sync"],
         }
@@ -119,10 +122,6 @@ class PatroniNode(PostgreSQL):
     def command(self) -> list[str]:
         """Give the command line that runs Patroni in the foreground."""
         return [str(find_program("patroni")), str(self.folder / "patroni.yml")]
-
-    def ask(self) -> int:
-        """Ask Patroni whether its PostgreSQL runs; raise while it does not."""
-        return healthy(self.check_port, "/health")
 
     def is_primary(self) -> bool:
         """Tell whether Patroni says that this is the primary."""
@@ -172,6 +171,15 @@ class PatroniCluster:
         """Give the node that is the primary, once there is one and a standby follows it."""
         wait_until(lambda: any(node.is_primary() for node in self.nodes), 60, pause=0.1)
         return next(node for node in self.nodes if node.is_primary())
+
+    def is_primary_behind(self, port: int, database: str) -> bool:
+        """Tell whether whoever connects to this port can write."""
+        with (
+            contextlib.suppress(psycopg.Error),
+            psycopg.connect(self.nodes[0].dsn(database, port), connect_timeout=2) as connection,
+        ):
+            return connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
+        return False
 
     def wait_for_standby(self) -> None:
         """Wait until a standby has all that is acknowledged."""

@@ -22,6 +22,11 @@ PACKAGES = {
     "buildah": "buildah",
     "debootstrap": "debootstrap",
     "docker-compose": "docker-compose",
+    "haproxy": "haproxy",
+    "etcd": "etcd-server",
+    "patroni": "patroni",
+    "galera": "galera-4",
+    "rsync": "rsync",
 }
 
 
@@ -60,6 +65,12 @@ def compose_command() -> tuple[str, ...] | None:
     return None
 
 
+def galera_library() -> Path | None:
+    """Find the library that makes a MariaDB a node of a cluster."""
+    paths = (Path("/usr/lib/galera/libgalera_smm.so"), Path("/usr/lib64/galera-4/libgalera_smm.so"))
+    return next((path for path in paths if path.exists()), None)
+
+
 def _is_there(program: str) -> bool:
     if program == "postgresql":
         return postgresql_programs() is not None
@@ -69,6 +80,8 @@ def _is_there(program: str) -> bool:
         return find_program("chromium", "chromium-browser", "google-chrome") is not None
     if program == "docker-compose":
         return compose_command() is not None
+    if program == "galera":
+        return galera_library() is not None
     return find_program(program) is not None
 
 
