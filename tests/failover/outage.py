@@ -14,7 +14,7 @@ import servers
 from faults.load import every, steadily
 from faults.service import Answer, Service
 
-SOON = 2 + 6  # seconds: the promised ones, and what a busy test machine may add
+SOON = 2 + 4  # seconds: the promised ones, and what a busy test machine may add
 PACE = 0.02  # seconds between two requests of a client: the servers need some of the machine
 
 Node = servers.PostgreSQL | servers.MariaDB

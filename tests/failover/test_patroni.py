@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import servers
 from faults.project import Project
+from servers.guard import processes_in
 
 from .conftest import BehindHAProxy, MakeClients
 from .outage import Clients
@@ -71,3 +76,23 @@ def test_the_standby_of_a_node_that_is_lost_is_found(
     finally:
         primary.stop(crash=True)
         primary.start()
+
+
+def test_nothing_is_left_of_a_killed_run() -> None:
+    """Kill the process that has a cluster: PostgreSQL, which is nobody's child, goes too."""
+    program = (
+        "import signal, servers\n"
+        "with servers.patroni(1) as cluster:\n"
+        "    print(cluster.nodes[0].folder.parent, flush=True)\n"
+        "    signal.pause()\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(servers.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        folder = Path(process.stdout.readline().strip())
+        ran = [found.name() for found in processes_in(folder)]
+        process.kill()
+    assert "postgres" in ran
+    servers.wait_until(lambda: not folder.exists() and not processes_in(folder))

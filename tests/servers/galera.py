@@ -86,7 +86,6 @@ def galera(size: int = 3) -> Iterator[list[GaleraNode]]:
         for node in nodes:
             node.start()
             wait_until(node.is_ready, 60)
-            node.peers = nodes  # from now on it joins the others
-            for other in nodes:
-                other.peers = nodes
+            for each in nodes:
+                each.peers = nodes  # whoever starts from now on joins
         yield nodes

@@ -168,7 +168,7 @@ class PatroniCluster:
         self.nodes = nodes
 
     def primary(self) -> PatroniNode:
-        """Give the node that is the primary, once there is one and a standby follows it."""
+        """Give the node that is the primary, once there is one."""
         wait_until(lambda: any(node.is_primary() for node in self.nodes), 60, pause=0.1)
         return next(node for node in self.nodes if node.is_primary())
 
@@ -197,7 +197,8 @@ def patroni(size: int = 2) -> Iterator[PatroniCluster]:
             stack.enter_context(running(node))
             stack.callback(node.stop, crash=True)  # a proper end takes Patroni seconds
             cluster.primary()
-        cluster.wait_for_standby()
+        if size > 1:
+            cluster.wait_for_standby()
         yield cluster
 
 
