@@ -24,7 +24,7 @@ PACKAGES = {
     "docker-compose": "docker-compose",
     "haproxy": "haproxy",
     "etcd": "etcd-server",
-    "patroni": "patroni",
+    "patroni": "patroni python3-etcd",
     "galera": "galera-4",
     "rsync": "rsync",
 }
@@ -80,6 +80,9 @@ def _is_there(program: str) -> bool:
         return find_program("chromium", "chromium-browser", "google-chrome") is not None
     if program == "docker-compose":
         return compose_command() is not None
+    if program == "patroni":  # Debian's, which brings one of several stores
+        store = Path("/usr/lib/python3/dist-packages/etcd")
+        return store.exists() and find_program("patroni") is not None
     if program == "galera":
         return galera_library() is not None
     return find_program(program) is not None
