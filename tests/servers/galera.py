@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from .maria import MariaDB
 from .process import Setting
-from .programs import galera_library
+from .programs import GALERA
 from .waiting import wait_until
 from .workshop import free_port, run_tool
 
@@ -47,7 +47,7 @@ class GaleraNode(MariaDB):
             "gcache.size": "16M",
         }
         own = {
-            "wsrep_provider": galera_library(),
+            "wsrep_provider": GALERA,
             "wsrep_cluster_address": f"gcomm://{peers}",
             "wsrep_node_address": f"127.0.0.1:{self.group}",
             "wsrep_sst_receive_address": f"127.0.0.1:{self.state}",

@@ -28,6 +28,9 @@ PACKAGES = {
     "galera": "galera-4",
     "rsync": "rsync",
 }
+GALERA = Path("/usr/lib/galera/libgalera_smm.so")
+# Debian's Patroni takes one of several stores, of which the tests have etcd
+LIBRARIES = {"galera": GALERA, "patroni": Path("/usr/lib/python3/dist-packages/etcd")}
 
 
 def find_program(*names: str) -> Path | None:
@@ -65,12 +68,6 @@ def compose_command() -> tuple[str, ...] | None:
     return None
 
 
-def galera_library() -> Path | None:
-    """Find the library that makes a MariaDB a node of a cluster."""
-    paths = (Path("/usr/lib/galera/libgalera_smm.so"), Path("/usr/lib64/galera-4/libgalera_smm.so"))
-    return next((path for path in paths if path.exists()), None)
-
-
 def _is_there(program: str) -> bool:
     if program == "postgresql":
         return postgresql_programs() is not None
@@ -80,12 +77,9 @@ def _is_there(program: str) -> bool:
         return find_program("chromium", "chromium-browser", "google-chrome") is not None
     if program == "docker-compose":
         return compose_command() is not None
-    if program == "patroni":  # Debian's, which brings one of several stores
-        store = Path("/usr/lib/python3/dist-packages/etcd")
-        return store.exists() and find_program("patroni") is not None
-    if program == "galera":
-        return galera_library() is not None
-    return find_program(program) is not None
+    if program in LIBRARIES and not LIBRARIES[program].exists():
+        return False
+    return program == "galera" or find_program(program) is not None
 
 
 @functools.cache
