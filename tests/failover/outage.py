@@ -55,6 +55,7 @@ class Outage:
     accepted: float  # when one took a write on a direct connection
     soon: float  # when all must be served again
     ready: list[int]  # the answers of the readiness check, one after the other
+    log: str  # the service's own
 
     @property
     def outage(self) -> float:
@@ -89,7 +90,9 @@ class Outage:
         doubtful = {each.name for each in self.sent if each.answer.is_in_doubt}
         failed = [each for each in self.sent if not each.is_done]
 
-        assert [each for each in failed if not each.is_honest] == []
+        wrong = [each.answer for each in failed if not each.is_honest]
+        trace = self.log[self.log.find("Traceback") :][:4000] if "Traceback" in self.log else ""
+        assert not wrong, f"{wrong[:3]}\n{trace}"
         assert created - found.keys() == set(), "acknowledged and lost"
         assert found.keys() - created <= doubtful, "refused and done"
         assert set(found.values()) == {1}, "done twice"
@@ -150,7 +153,8 @@ class Clients:
             accepted = time.monotonic()
             soon = max(accepted, began + limit) + SOON
             time.sleep(soon + 1 - time.monotonic())
-        outage = Outage(event, self.database, sent, began, accepted, soon, ready)
+        log = self.service.log()
+        outage = Outage(event, self.database, sent, began, accepted, soon, ready, log)
         self.report.append(outage.row())
         return outage
 
