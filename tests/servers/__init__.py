@@ -5,7 +5,10 @@ folder, and is stopped and removed at the end, even if the process that started 
 """
 
 from .bouncer import PgBouncer, pgbouncer
+from .galera import GaleraNode, galera
+from .haproxy import HAProxy, haproxy
 from .maria import MariaDB, mariadb
+from .patroni import PatroniCluster, PatroniNode, patroni
 from .postgres import PostgreSQL, postgresql
 from .programs import HOW_TO_INCLUDE, REQUIRE_ALL, find_program, missing_programs
 from .proxy import Proxy
@@ -16,15 +19,22 @@ __all__ = [
     "HOW_TO_INCLUDE",
     "REQUIRE_ALL",
     "Cluster",
+    "GaleraNode",
+    "HAProxy",
     "MariaDB",
+    "PatroniCluster",
+    "PatroniNode",
     "PgBouncer",
     "PostgreSQL",
     "Proxy",
     "Standby",
     "cluster",
     "find_program",
+    "galera",
+    "haproxy",
     "mariadb",
     "missing_programs",
+    "patroni",
     "pgbouncer",
     "postgresql",
     "wait_until",

@@ -22,11 +22,24 @@ def kill_tree(pid: int) -> None:
                 process.kill()
 
 
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Give the processes that work in a folder, whoever is their parent by now."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if Path(process.cwd()).is_relative_to(folder):
+                found.append(process)
+    return found
+
+
 def main(folder: Path) -> None:
     """Wait for the end of the parent, then clear away what it left."""
     sys.stdin.buffer.read(1)
     for pid_file in folder.glob("*/pid"):
         kill_tree(int(pid_file.read_text()))
+    for process in processes_in(folder):  # such as Patroni's PostgreSQL
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     shutil.rmtree(folder, ignore_errors=True)
 
 

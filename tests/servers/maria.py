@@ -72,6 +72,7 @@ class MariaDB(Server):
                 database=database,
                 autocommit=True,
                 connect_timeout=5,
+                read_timeout=60,
                 cursorclass=pymysql.cursors.DictCursor,
             ) as connection,
             connection.cursor() as cursor,

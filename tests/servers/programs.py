@@ -22,7 +22,15 @@ PACKAGES = {
     "buildah": "buildah",
     "debootstrap": "debootstrap",
     "docker-compose": "docker-compose",
+    "haproxy": "haproxy",
+    "etcd": "etcd-server",
+    "patroni": "patroni python3-etcd",
+    "galera": "galera-4",
+    "rsync": "rsync",
 }
+GALERA = Path("/usr/lib/galera/libgalera_smm.so")
+# Debian's Patroni takes one of several stores, of which the tests have etcd
+LIBRARIES = {"galera": GALERA, "patroni": Path("/usr/lib/python3/dist-packages/etcd")}
 
 
 def find_program(*names: str) -> Path | None:
@@ -69,7 +77,9 @@ def _is_there(program: str) -> bool:
         return find_program("chromium", "chromium-browser", "google-chrome") is not None
     if program == "docker-compose":
         return compose_command() is not None
-    return find_program(program) is not None
+    if program in LIBRARIES and not LIBRARIES[program].exists():
+        return False
+    return program == "galera" or find_program(program) is not None
 
 
 @functools.cache

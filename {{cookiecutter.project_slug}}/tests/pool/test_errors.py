@@ -172,6 +172,7 @@ def numbered(number: int) -> Any:
         (numbered(1969), "timeout"),
         (numbered(3024), "timeout"),
         (numbered(1047), "unavailable"),
+        (numbered(1180), "in_doubt"),
         (numbered(1064), None),
     ],
 )

@@ -305,6 +305,25 @@ def test_a_busy_connection_is_not_pinged(make: Make) -> None:
     assert len(pinged) == 1
 
 
+def test_what_is_older_than_one_that_died_is_replaced_without_a_ping(make: Make) -> None:
+    """A frozen server would hold up each ping for as long as its timeout."""
+    engine = make(ping_after=0)
+    pinged: list[Any] = []
+
+    def ping(connection: Any) -> bool:
+        pinged.append(connection)
+        return True
+
+    pool(engine).ping = ping
+    with engine.connect() as first, engine.connect():
+        pool(engine)._invalidate(first.connection)  # as SQLAlchemy does after an error
+    use(engine)
+    use(engine)
+    assert pinged == []
+    use(engine)
+    assert len(pinged) == 1
+
+
 def test_the_numbers_are_those_of_queuepool(make: Make) -> None:
     with pytest.raises(ArgumentError, match="max_overflow -7"):
         make(max_overflow=-7)

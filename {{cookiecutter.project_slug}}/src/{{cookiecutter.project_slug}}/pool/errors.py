@@ -51,6 +51,7 @@ MYSQL = {
     1040: "unavailable",  # ER_CON_COUNT_ERROR
     1047: "unavailable",  # Galera: WSREP has not yet prepared node for application use
     1053: "unavailable",  # ER_SERVER_SHUTDOWN
+    1180: "in_doubt",  # ER_ERROR_DURING_COMMIT: Galera lost its quorum, which may have it
     1203: "unavailable",  # ER_TOO_MANY_USER_CONNECTIONS
     1226: "unavailable",  # ER_USER_LIMIT_REACHED
 }

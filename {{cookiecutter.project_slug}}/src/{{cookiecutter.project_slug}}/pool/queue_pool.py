@@ -244,21 +244,25 @@ class FairQueuePool(QueuePool):
         """Have an entry connect anew if its connection is too old or dead."""
         connection, times = entry.dbapi_connection, self._entries[entry]
         if connection is not None:
-            reason = self._why_replace(connection, times)
+            reason = self._why_replace(entry, connection, times)
             if reason is None:
                 return
             self.tell("replaced", reason)
             entry.invalidate(DisconnectionError(reason))
         times.expires = self._lifetime()
 
-    def _why_replace(self, connection: Any, times: _Times) -> str | None:
+    def _why_replace(
+        self, entry: ConnectionPoolEntry, connection: Any, times: _Times
+    ) -> str | None:
         now = monotonic()
         if times.expires is not None and now > times.expires:
             return "recycled"
         if self.hung_up is not None and self.hung_up(connection):  # no round trip
             return "dead"
         if self.ping_after is not None and now - times.idle_since > self.ping_after:
-            return None if self._alive(connection) else "dead"
+            # with one that died SQLAlchemy gives up all that are older: a ping would only take time
+            given_up = self._invalidate_time > cast(Any, entry).starttime
+            return None if not given_up and self._alive(connection) else "dead"
         return None
 
     def _alive(self, connection: DBAPIConnection) -> bool:

@@ -20,6 +20,9 @@ READ_COMMITTED = (
     psycopg.IsolationLevel.READ_COMMITTED,
     psycopg.IsolationLevel.READ_UNCOMMITTED,
 )
+DEFAULT_PORT = "5432"
+# which of a URL's hosts was the primary when it was found last
+_primaries: dict[tuple[str, str], tuple[str, str]] = {}
 
 
 class Connection(psycopg.Connection[Any]):
@@ -35,7 +38,11 @@ class Connection(psycopg.Connection[Any]):
     @classmethod
     def connect_within(cls, deadline: float, *args: Any, **kwargs: Any) -> Self:
         """Connect, and learn the server's default isolation level."""
-        connection = cls.connect(*args, **kwargs)
+        hosts = str(kwargs.get("host", "")), str(kwargs.get("port", ""))
+        looks = kwargs.get("target_session_attrs") == "read-write" and "," in hosts[0]
+        connection = cls.connect(*args, **kwargs | (_last_first(*hosts) if looks else {}))
+        if looks:
+            _primaries[hosts] = connection.info.host, str(connection.info.port)
         connection.deadline = deadline
         with connection.cursor() as cursor:
             connection.autocommit = True
@@ -148,3 +155,15 @@ class Connection(psycopg.Connection[Any]):
         if not self.closed:
             cut(self.pgconn.socket)
             self.close()
+
+
+def _last_first(hosts: str, ports: str) -> dict[str, str]:
+    """Put the host that was the primary before first, as a silent one costs a timeout each time."""
+    names = hosts.split(",")
+    places = list(zip(names, (ports.split(",") * len(names))[: len(names)], strict=True))
+    primary = _primaries.get((hosts, ports))
+    places.sort(key=lambda place: (place[0], place[1] or DEFAULT_PORT) != primary)
+    return {
+        "host": ",".join(host for host, _ in places),
+        "port": ",".join(port for _, port in places),
+    }

@@ -1,0 +1,1 @@
+"""What a service goes through while its database fails over."""
