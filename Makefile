@@ -15,12 +15,12 @@ demo: .venv/bin/cookiecutter ## bake the template with its defaults into demo/ a
 	@.venv/bin/cookiecutter --no-input --overwrite-if-exists --output-dir demo .
 	@exec $(MAKE) -C demo/*/ run
 
-test: .venv/bin/tox ## run all tests, on this Python with the newest dependencies
+test: .venv/bin/tox ## run all tests once, on this Python with the newest dependencies
 	@status=0; .venv/bin/tox run -e newest || status=$$?; \
 		[ ! -x .tox/newest/bin/python ] || .tox/newest/bin/python tests/servers/programs.py; \
 		exit $$status
 
-check: .venv/bin/tox ## run the rest: style, types, other Pythons, lowest versions, comparisons
+check: .venv/bin/tox ## run the rest: style, types, other Pythons, lowest versions, comparisons, repeats
 	@.venv/bin/tox run
 
 lint: .venv/bin/tox ## check style and types

@@ -106,7 +106,9 @@ def test_people_get_a_drawn_table(project: Project) -> None:
     ours, theirs = pty.openpty()
     environment = project.environment("sqlite:///trace.db", TERM="xterm", COLUMNS="100")
     command = [project.program("flask"), "pool", "trace"]
-    subprocess.run(command, cwd=project.path, env=environment, stdout=theirs, check=True)
+    subprocess.run(
+        command, cwd=project.path, env=environment, stdout=theirs, check=True, timeout=120
+    )
     os.close(theirs)
     assert "╭" in os.read(ours, 10_000).decode()
     os.close(ours)

@@ -44,7 +44,7 @@ def test_no_slot_is_lost_however_checkouts_end(database: Database, project: Proj
         project,
         database,
         "stress.py",
-        "60",
+        "40",
         SQLALCHEMY_POOL_SIZE=3,
         SQLALCHEMY_MAX_OVERFLOW=2,
         SQLALCHEMY_POOL_TIMEOUT=30,
