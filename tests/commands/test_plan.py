@@ -11,7 +11,7 @@ import servers
 
 from .conftest import Pool
 
-REQUESTS = 100_000
+REQUESTS = 200_000
 DIRECT = ["--python", "0", "--workers", "1", "--instances", "1", "--format", "json"]
 
 

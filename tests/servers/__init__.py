@@ -10,7 +10,7 @@ from .postgres import PostgreSQL, postgresql
 from .programs import HOW_TO_INCLUDE, REQUIRE_ALL, find_program, missing_programs
 from .proxy import Proxy
 from .standby import Cluster, Standby, cluster
-from .waiting import wait_until
+from .waiting import paced, wait_until
 
 __all__ = [
     "HOW_TO_INCLUDE",
@@ -25,6 +25,7 @@ __all__ = [
     "find_program",
     "mariadb",
     "missing_programs",
+    "paced",
     "pgbouncer",
     "postgresql",
     "wait_until",

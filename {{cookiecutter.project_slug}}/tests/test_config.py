@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from flask import Flask, current_app
+from flask import Config, Flask, current_app
 from flask.cli import FlaskGroup
 
 from {{cookiecutter.project_slug}} import (
@@ -191,7 +191,7 @@ def test_a_flask_command_takes_the_database_of_the_environment(
     monkeypatch.setattr(os, "environ", dict(os.environ))  # which the command adds to
     monkeypatch.setenv(URL, "postgres://u@h/environment")
     monkeypatch.setenv("FLASK_APP", create_app.__module__)
-    flask, found = FlaskGroup(), {}
+    flask, found = FlaskGroup(), Config(tmp_path)
 
     @flask.command("show")
     def show() -> None:
