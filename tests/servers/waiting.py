@@ -15,5 +15,5 @@ def wait_until(condition: Callable[[], object], seconds: float = 120, pause: flo
 
 
 def paced(seconds: float) -> float:
-    """Give a length of time as this machine has it: longer while its cores have a queue."""
-    return seconds * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
+    """Give a length of time as this machine has it: up to five times while its cores are busy."""
+    return seconds * min(5, max(1, os.getloadavg()[0] / (os.cpu_count() or 1)))
