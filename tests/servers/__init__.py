@@ -5,6 +5,7 @@ folder, and is stopped and removed at the end, even if the process that started 
 """
 
 from .bouncer import PgBouncer, pgbouncer
+from .connection import can_silence
 from .maria import MariaDB, mariadb
 from .postgres import PostgreSQL, postgresql
 from .programs import HOW_TO_INCLUDE, REQUIRE_ALL, find_program, missing_programs
@@ -21,6 +22,7 @@ __all__ = [
     "PostgreSQL",
     "Proxy",
     "Standby",
+    "can_silence",
     "cluster",
     "find_program",
     "mariadb",

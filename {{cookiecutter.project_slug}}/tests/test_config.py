@@ -219,7 +219,7 @@ def test_the_file_is_read_by_what_starts_the_service(
         ("postgresql://u:p%40%25@h/d", "postgresql+psycopg://u:p%40%25@h/d"),
         ("mysql://u:p@h/d", "mysql+pymysql://u:p@h/d"),
         ("mariadb://u:p@h/d", "mariadb+pymysql://u:p@h/d"),
-        ("sqlite:///app.db", "sqlite:///app.db"),
+        ("sqlite:////a folder, or two/app.db", "sqlite:////a folder, or two/app.db"),
     ],
 )
 def test_the_driver_is_always_explicit(given: str, used: str) -> None:
