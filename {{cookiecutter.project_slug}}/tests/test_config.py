@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from flask import Config, Flask, current_app
 from flask.cli import FlaskGroup
+from sqlalchemy.engine import make_url
 
 from {{cookiecutter.project_slug}} import (
     config,
@@ -219,11 +220,17 @@ def test_the_file_is_read_by_what_starts_the_service(
         ("postgresql://u:p%40%25@h/d", "postgresql+psycopg://u:p%40%25@h/d"),
         ("mysql://u:p@h/d", "mysql+pymysql://u:p@h/d"),
         ("mariadb://u:p@h/d", "mariadb+pymysql://u:p@h/d"),
-        ("sqlite:////a folder, or two/app.db", "sqlite:////a folder, or two/app.db"),
+        ("sqlite:///app.db", "sqlite:///app.db"),
     ],
 )
 def test_the_driver_is_always_explicit(given: str, used: str) -> None:
     assert settings.database_url(given) == used
+
+
+def test_a_file_may_have_a_comma_in_its_name() -> None:
+    url = make_url(settings.database_url("sqlite:////a folder, or two/app.db"))
+
+    assert url.database == "/a folder, or two/app.db"
 
 
 @pytest.mark.parametrize("name", [URI, URL])
