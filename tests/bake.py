@@ -20,6 +20,7 @@ from cookiecutter.prompt import prompt_for_config  # type: ignore[import-untyped
 from cookiecutter.utils import create_env_with_context  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 300  # seconds for a command; the deadline only ends a run that would never end
 FOLDER = "{{cookiecutter.project_slug}}"
 PROMPTS: tuple[str, ...] = tuple(
     key for key in json.loads((ROOT / "cookiecutter.json").read_text()) if not key.startswith("_")
@@ -50,7 +51,9 @@ class BakedProject:
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's folder; fail with its output if it fails."""
-        done = subprocess.run(command, cwd=self.path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=self.path, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
         if check and done.returncode:
             raise AssertionError(f"{command} gave {done.returncode}:\n{done.stdout}{done.stderr}")
         return done
@@ -146,7 +149,8 @@ def commit(repository: Path, message: str) -> None:
 
 def git(folder: Path, *arguments: str) -> str:
     """Run git in a folder and return what it prints."""
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=True)
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=PATIENCE)
     return done.stdout.decode(errors="replace")
 
 

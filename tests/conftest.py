@@ -8,8 +8,16 @@ from typing import Any, Protocol
 
 import pytest
 from bake import ROOT, BakedProject, bake_into, copy_template
+from faults.project import Project, install
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["fixtures_servers"]
+
+# a machine with much to do is no fault of what is tested
+settings.register_profile(
+    "patient", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 Checks = dict[str, Callable[[str], str]]
 
@@ -64,6 +72,12 @@ def bake(template: Path, tmp_path: Path) -> Bake:
 def default_project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
     """Return one project with all defaults, to look at and not to change."""
     return bake_into(tmp_path_factory.mktemp("default"), template)
+
+
+@pytest.fixture(scope="session")
+def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return the project that the tests of this process share, baked and installed."""
+    return install(tmp_path_factory.mktemp("project"), template)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -53,11 +54,13 @@ ACCEPTED = {
     "ci": st.sampled_from(["github", "gitlab", "none"]),
     "license": st.sampled_from(["MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary"]),
 }
+pytestmark = pytest.mark.examples
+
+MANY = int(os.environ.get("FLASK_POOL_EXAMPLES", "10"))
 BAKES = settings(
-    max_examples=25,
-    deadline=None,
+    max_examples=MANY,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would bake for minutes
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
@@ -93,7 +96,7 @@ def assert_masked(project: BakedProject, url: str) -> None:
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 @given(value=anything)
-@settings(BAKES, max_examples=5)
+@settings(BAKES, max_examples=max(3, MANY // 5))
 def test_any_answer_to_any_prompt_is_taken_whole_or_leaves_nothing(
     template: Path, tmp_path: Path, prompt: str, value: str
 ) -> None:
@@ -113,7 +116,7 @@ many_hosts = st.lists(hosts_or_ports, max_size=3).map(lambda q: f"postgresql://u
 
 
 @given(value=server_url() | many_hosts | anything | anything.map("postgresql://h/{}".format))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=50 * MANY)
 def test_sqlalchemy_understands_every_url_that_is_accepted(hook_checks: Checks, value: str) -> None:
     """What the hook lets pass, the service can connect with."""
     if not hook_checks["database_url"](value):

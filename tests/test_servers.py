@@ -131,6 +131,7 @@ def test_an_abrupt_goodbye_is_in_the_log(postgresql: servers.PostgreSQL, proxy: 
     connection.close()
 
 
+@pytest.mark.skipif(not servers.can_silence(), reason="this system lets only root silence it")
 def test_a_silent_network_acknowledges_nothing(
     postgresql: servers.PostgreSQL, proxy: OpenProxy
 ) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uv
-from faults.project import Project, Setting, install
+from faults.project import Project, Setting
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark every test of this folder: it installs the baked project."""
     if Path(item.path).parent == Path(__file__).parent:
         item.add_marker("project")
-
-
-@pytest.fixture(scope="session")
-def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Give the baked and installed project, with what it needs to plot and to test itself."""
-    found = install(tmp_path_factory.mktemp("commands"), template)
-    command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", found.program("python")]
-    subprocess.run([*command, "matplotlib", "pytest"], check=True)
-    return found
 
 
 @pytest.fixture

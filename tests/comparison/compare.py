@@ -56,7 +56,7 @@ def compare(project: Project, server: Server, *options: str) -> Result:
         finally:
             for process, _ in started.values():
                 process.kill()
-                process.wait()
+                process.wait(timeout=20)
                 if process.stdout:
                     process.stdout.close()
 

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import servers
-from faults.project import Project, install
+from faults.project import Project
 
 from .compare import Result, compare
-
-
-@pytest.fixture(scope="session")
-def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Give the baked and installed project."""
-    return install(tmp_path_factory.mktemp("comparison"), template)
 
 
 def nothing_differs(result: Result) -> None:

@@ -13,7 +13,7 @@ import pytest
 import servers
 from servers.process import running
 
-from .project import Project, Setting, install
+from .project import Project, Setting
 from .service import Service
 
 Serve = Callable[..., Service]
@@ -58,12 +58,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark every test of this folder: it installs the baked project."""
     if Path(item.path).parent == Path(__file__).parent:
         item.add_marker("project")
-
-
-@pytest.fixture(scope="session")
-def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Give the baked and installed project."""
-    return install(tmp_path_factory.mktemp("faults"), template)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from typing import Any
 
 from .service import Answer
 
+PATIENCE = 120  # seconds for the last action to end
 # the numbers to reach speak of 10,000 requests; fewer show the same in less time
 REQUESTS = int(os.environ.get("FLASK_POOL_FAULT_REQUESTS", "3000"))
 
@@ -44,7 +45,7 @@ def every(seconds: float, action: Callable[[], Any]) -> Iterator[list[Any]]:
             yield results
         finally:
             end.set()
-            repeating.result()
+            repeating.result(PATIENCE)
 
 
 @contextmanager
@@ -69,4 +70,4 @@ def steadily(ask: Callable[[int], Answer], threads: int = 8) -> Iterator[list[An
         finally:
             end.set()
             for one in asking:
-                one.result()
+                one.result(PATIENCE)

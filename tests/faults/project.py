@@ -72,6 +72,8 @@ def install(folder: Path, template: Path) -> Project:
     for command in (
         ["venv", "--quiet", "--python", sys.executable, str(path / ".venv")],
         ["pip", "install", *target, "--editable", ".[mysql,postgresql]"],
+        # what it needs to plot and to test itself
+        ["pip", "install", *target[:3], "matplotlib", "pytest>=9"],
     ):
-        subprocess.run([*tool, *command], cwd=path, check=True)
+        subprocess.run([*tool, *command], cwd=path, check=True, timeout=300)
     return project

@@ -17,15 +17,21 @@ ONE_WORKER: dict[str, Setting] = {
     "SQLALCHEMY_POOL_SIZE": 1,
     "SQLALCHEMY_MAX_OVERFLOW": 1,
     "SQLALCHEMY_POOL_TIMEOUT": 0.5,
+    "SQLALCHEMY_STATEMENT_TIMEOUT": 60,
 }
-HOLD = "/probe/sleep?seconds=2"
+
+
+def sleep(seconds: float) -> str:
+    """Give the address that holds a connection for as long, on a machine with nothing to do."""
+    return f"/probe/sleep?seconds={servers.paced(seconds):.1f}"
 
 
 def test_a_full_pool_is_503_after_pool_timeout(on_postgresql: Database, serve: Serve) -> None:
     """Counted, never a 500, and over as soon as a connection is returned."""
     service = serve(on_postgresql.url(), *WITH_VIEWS, **ONE_WORKER)
 
-    with steadily(lambda _: service.get(HOLD), 2):
+    hold = sleep(2)
+    with steadily(lambda _: service.get(hold), 2):
         servers.wait_until(lambda: service.metric("db_client_connection_count", state="used") == 2)
         refused = load(lambda _: service.get(), 8)
         ready = service.get("/healthz/ready")
@@ -33,7 +39,7 @@ def test_a_full_pool_is_503_after_pool_timeout(on_postgresql: Database, serve: S
 
     assert [answer.status for answer in refused if not answer.is_clean_refusal] == []
     assert min(answer.seconds for answer in refused) >= 0.5
-    assert max(answer.seconds for answer in refused) < 4
+    assert max(answer.seconds for answer in refused) < servers.paced(4)
     assert (ready.status, ready.data["detail"]) == (503, "exhausted")
     assert live.status == 200
     assert service.metric("db_client_connection_timeouts_total") >= 8
@@ -43,14 +49,16 @@ def test_a_full_pool_is_503_after_pool_timeout(on_postgresql: Database, serve: S
 
 def test_more_than_max_waiting_are_refused_at_once(on_postgresql: Database, serve: Serve) -> None:
     """Those who may wait are served, the others learn at once that they must come again."""
-    settings = ONE_WORKER | {"SQLALCHEMY_POOL_TIMEOUT": 20, "SQLALCHEMY_MAX_WAITING": 3}
+    settings = ONE_WORKER | {"SQLALCHEMY_POOL_TIMEOUT": 60, "SQLALCHEMY_MAX_WAITING": 3}
     service = serve(on_postgresql.url(), *WITH_VIEWS, **settings)
 
-    answers = load(lambda _: service.get(HOLD), 10, threads=10)
+    hold = sleep(1.5)
+    answers = load(lambda _: service.get(hold), 10, threads=10)
 
     assert statuses(answers) == {200: 5, 503: 5}
     refused = [answer for answer in answers if answer.status == 503]
-    assert all(answer.is_clean_refusal and answer.seconds < 4 for answer in refused)
+    assert all(answer.is_clean_refusal for answer in refused)
+    assert max(answer.seconds for answer in refused) < servers.paced(1.5)
 
 
 def test_a_flood_is_one_log_line_a_second(on_postgresql: Database, serve: Serve) -> None:
@@ -78,10 +86,12 @@ def test_too_many_clients_is_503(small_server: Database, serve: Serve) -> None:
         WEB_CONCURRENCY=1,
         WEB_THREADS=16,
         SQLALCHEMY_POOL_SIZE=16,
+        SQLALCHEMY_STATEMENT_TIMEOUT=60,
         POOL_PREFILL="false",
     )
 
-    answers = load(lambda _: service.get("/probe/sleep?seconds=1"), 16, threads=16)
+    hold = sleep(1)
+    answers = load(lambda _: service.get(hold), 16, threads=16)
 
     assert set(statuses(answers)) == {200, 503}
     assert all(answer.status == 200 or answer.is_clean_refusal for answer in answers)
@@ -92,11 +102,11 @@ def test_too_many_clients_is_503(small_server: Database, serve: Serve) -> None:
 def test_idle_in_transaction_is_503_and_over(on_postgresql: Database, serve: Serve) -> None:
     """A view that dawdles in its transaction loses it; the next request gets a connection."""
     on_postgresql.rows(
-        f"ALTER DATABASE {on_postgresql.name} SET idle_in_transaction_session_timeout = '200ms'"
+        f"ALTER DATABASE {on_postgresql.name} SET idle_in_transaction_session_timeout = '500ms'"
     )
     try:
         service = serve(on_postgresql.url(), *WITH_VIEWS, **ONE_WORKER)
-        dawdled = [service.request("POST", "/probe/dawdle?seconds=0.6") for _ in range(4)]
+        dawdled = [service.request("POST", "/probe/dawdle?seconds=1") for _ in range(3)]
         after = load(lambda number: service.post(f"user {number}"), 10, threads=1)
     finally:
         on_postgresql.rows(f"ALTER DATABASE {on_postgresql.name} RESET ALL")
@@ -108,7 +118,7 @@ def test_idle_in_transaction_is_503_and_over(on_postgresql: Database, serve: Ser
 
 def test_wait_timeout_shorter_than_recycle_is_harmless(on_mariadb: Database, serve: Serve) -> None:
     """MariaDB closes idle connections by itself, long before pool_recycle; nobody notices."""
-    on_mariadb.rows("SET GLOBAL wait_timeout = 1")
+    on_mariadb.rows("SET GLOBAL wait_timeout = 2")
     try:
         service = serve(on_mariadb.url(), SQLALCHEMY_POOL_PING_AFTER=0.5)
         answers = []

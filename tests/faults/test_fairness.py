@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import servers
+
 from .conftest import Database, Serve
 from .load import load
 from .project import Project, Setting
@@ -30,7 +32,7 @@ def test_twenty_threads_on_two_connections_get_equal_shares(
         "fairness.py",
         SQLALCHEMY_POOL_SIZE=2,
         SQLALCHEMY_MAX_OVERFLOW=0,
-        SQLALCHEMY_POOL_TIMEOUT=5,
+        SQLALCHEMY_POOL_TIMEOUT=servers.paced(5),
     )
 
     assert found["timeouts"] == []
@@ -44,7 +46,7 @@ def test_no_slot_is_lost_however_checkouts_end(database: Database, project: Proj
         project,
         database,
         "stress.py",
-        "60",
+        "40",
         SQLALCHEMY_POOL_SIZE=3,
         SQLALCHEMY_MAX_OVERFLOW=2,
         SQLALCHEMY_POOL_TIMEOUT=30,
@@ -72,7 +74,7 @@ def test_a_failed_connect_lets_the_next_waiter_try_at_once(
         WEB_CONCURRENCY=1,
         WEB_THREADS=12,
         SQLALCHEMY_POOL_SIZE=1,
-        SQLALCHEMY_POOL_TIMEOUT=8,
+        SQLALCHEMY_POOL_TIMEOUT=servers.paced(8),
     )
 
     on_postgresql.server.stop()
@@ -82,5 +84,5 @@ def test_a_failed_connect_lets_the_next_waiter_try_at_once(
         on_postgresql.server.start()
 
     assert all(answer.is_clean_refusal for answer in answers)
-    assert max(answer.seconds for answer in answers) < 5
+    assert max(answer.seconds for answer in answers) < servers.paced(5)
     assert service.metric("db_client_connection_timeouts_total") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import servers
 
 from .conftest import Database, Serve
@@ -15,7 +16,7 @@ OpenProxy = Callable[[int], servers.Proxy]
 
 # libpq takes a connect timeout of less than two seconds for two
 CONNECT, STATEMENT = 2, 2
-LONGEST = CONNECT + STATEMENT + 1 + 2  # two more for a busy test machine
+LONGEST = CONNECT + STATEMENT + 1 + 2  # two more for the test machine
 
 # as many connections as threads: a request that waits for another one waits longer
 ENOUGH: dict[str, Setting] = {
@@ -49,7 +50,7 @@ def test_a_frozen_server_holds_no_request_longer_than_its_timeouts(
     servers.wait_until(lambda: service.get().status == 200)
 
     assert all(answer.is_honest for answer in answers), answers
-    assert max(answer.seconds for answer in answers) < LONGEST
+    assert max(answer.seconds for answer in answers) < servers.paced(LONGEST)
 
 
 def test_a_server_that_freezes_under_load_holds_no_request_longer(
@@ -66,12 +67,13 @@ def test_a_server_that_freezes_under_load_holds_no_request_longer(
         servers.wait_until(lambda: service.get().status == 200)
 
     assert all(a.status in (200, 201) or a.is_honest for a in answers)
-    assert max(answer.seconds for answer in answers) < LONGEST
+    assert max(answer.seconds for answer in answers) < servers.paced(LONGEST)
     created = [answer.data["name"] for answer in answers if answer.status == 201]
     assert set(created) <= set(database.names())
     assert len(database.names()) == len(set(database.names()))
 
 
+@pytest.mark.skipif(not servers.can_silence(), reason="this system lets only root silence it")
 def test_a_black_hole_holds_no_request_longer_than_its_timeouts(
     database: Database, serve: Serve, proxy: OpenProxy
 ) -> None:
@@ -85,7 +87,7 @@ def test_a_black_hole_holds_no_request_longer_than_its_timeouts(
     between.speak()
 
     assert all(answer.is_honest for answer in answers), answers
-    assert max(answer.seconds for answer in answers) < LONGEST
+    assert max(answer.seconds for answer in answers) < servers.paced(LONGEST)
     servers.wait_until(lambda: service.get().status == 200)
 
 
@@ -100,7 +102,7 @@ def test_readiness_answers_within_its_second_on_a_frozen_server(
 
     assert [answer.status for answer in answers] == [503] * 3
     assert {answer.data["detail"] for answer in answers} == {"unreachable"}
-    assert max(answer.seconds for answer in answers) < 4
+    assert max(answer.seconds for answer in answers) < servers.paced(4)
     servers.wait_until(lambda: service.get("/healthz/ready").status == 200)
 
 
@@ -112,6 +114,6 @@ def test_a_statement_that_takes_too_long_is_ended(database: Database, serve: Ser
     slow = service.get("/probe/sleep?seconds=30")
 
     assert slow.is_clean_refusal
-    assert STATEMENT - 0.5 < slow.seconds < LONGEST
+    assert STATEMENT - 0.5 < slow.seconds < servers.paced(LONGEST)
     warm(service)
     assert service.metric("db_client_connection_count", state="used") == 0

@@ -108,16 +108,23 @@ def test_sigterm_lets_requests_end_and_closes_every_connection(
 ) -> None:
     """Nothing abrupt in the server's log, nothing left on the server."""
     log = Log(database)
-    service = serve(database.url(), *USED, WEB_THREADS=8, SQLALCHEMY_POOL_SIZE=8)
+    service = serve(
+        database.url(),
+        *USED,
+        WEB_THREADS=8,
+        SQLALCHEMY_POOL_SIZE=8,
+        SQLALCHEMY_STATEMENT_TIMEOUT=60,
+    )
+    sleep = f"/probe/sleep?seconds={servers.paced(1.5):.1f}"
 
     with ThreadPoolExecutor(6) as executor, steadily(lambda _: service.get(), 2):
-        slow = [executor.submit(service.get, "/probe/sleep?seconds=1.5") for _ in range(6)]
+        slow = [executor.submit(service.get, sleep) for _ in range(6)]
         servers.wait_until(lambda: asleep(database) == 6)
         service.stop()
         answers = [one.result() for one in slow]
 
     assert statuses(answers) == {200: 6}
-    servers.wait_until(lambda: not database.connections(), 5)
+    servers.wait_until(lambda: not database.connections())
     assert log.abrupt() == []
     assert "Traceback" not in service.log()
 

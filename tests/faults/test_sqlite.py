@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -15,14 +16,21 @@ from .service import WITH_VIEWS
 WRITERS = 8
 WRITES = 320
 SPREAD: dict[str, Setting] = {"WEB_CONCURRENCY": 4, "WEB_THREADS": 4}
+ONE_WORKER: dict[str, Setting] = {"WEB_CONCURRENCY": 1, "WEB_THREADS": 4}
+
+
+@pytest.fixture(scope="module")
+def migrated(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a database file with the schema, to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "app.db"
+    project.migrate(f"sqlite:///{path}")
+    return path
 
 
 @pytest.fixture
-def file(project: Project, tmp_path: Path) -> Path:
+def file(migrated: Path, tmp_path: Path) -> Path:
     """Give a database file with the schema."""
-    path = tmp_path / "app.db"
-    project.migrate(f"sqlite:///{path}")
-    return path
+    return shutil.copy(migrated, tmp_path / "app.db")
 
 
 def test_eight_writers_lose_no_update(file: Path, serve: Serve) -> None:
@@ -39,7 +47,7 @@ def test_eight_writers_lose_no_update(file: Path, serve: Serve) -> None:
 
 def test_readers_do_not_wait_for_a_writer(file: Path, serve: Serve) -> None:
     """WAL: who reads while somebody writes sees what was there before."""
-    service = serve(f"sqlite:///{file}", **SPREAD)
+    service = serve(f"sqlite:///{file}", **ONE_WORKER)
     service.post("Alice")
 
     writer = sqlite3.connect(file, isolation_level=None)
@@ -56,7 +64,7 @@ def test_readers_do_not_wait_for_a_writer(file: Path, serve: Serve) -> None:
 
 def test_a_writer_that_keeps_its_lock_is_503(file: Path, serve: Serve) -> None:
     """After the pool's timeout, in one clean answer, and the pool is whole."""
-    service = serve(f"sqlite:///{file}", **SPREAD | {"SQLALCHEMY_POOL_TIMEOUT": 0.5})
+    service = serve(f"sqlite:///{file}", **ONE_WORKER | {"SQLALCHEMY_POOL_TIMEOUT": 0.5})
 
     writer = sqlite3.connect(file, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
@@ -71,7 +79,7 @@ def test_a_writer_that_keeps_its_lock_is_503(file: Path, serve: Serve) -> None:
 
 def test_foreign_keys_are_enforced(file: Path, serve: Serve) -> None:
     """On every connection of the pool."""
-    service = serve(f"sqlite:///{file}", *WITH_VIEWS, **SPREAD)
+    service = serve(f"sqlite:///{file}", *WITH_VIEWS, **ONE_WORKER)
 
     answers = load(lambda _: service.get("/probe/foreign_keys"), 40)
 

@@ -28,7 +28,7 @@ def one_connection(database: Database, project: Project) -> Iterator[Service]:
         *WITH_VIEWS,
         WEB_CONCURRENCY=1,
         SQLALCHEMY_POOL_SIZE=1,
-        SQLALCHEMY_POOL_TIMEOUT=2,
+        SQLALCHEMY_POOL_TIMEOUT=servers.paced(2),
     )
     with running(service):
         yield service
@@ -111,7 +111,8 @@ def test_for_update_in_a_safe_request_locks(database: Database, serve: Serve) ->
     service.post("Alice")
 
     with ThreadPoolExecutor(1) as executor:
-        held = executor.submit(service.get, "/probe/lock?seconds=1.5")
+        lock = f"/probe/lock?seconds={servers.paced(1.5):.1f}"
+        held = executor.submit(service.get, lock)
         servers.wait_until(lambda: service.metric("db_client_connection_count", state="used") == 1)
         servers.wait_until(lambda: held.done() or is_locked(database))
         assert not held.done()

@@ -176,7 +176,7 @@ def chromium() -> Iterator[Browser]:
         yield Browser(_port(folder))
     finally:
         kill_tree(process.pid)
-        process.wait()
+        process.wait(timeout=20)
 
 
 def _port(folder: Path) -> str:

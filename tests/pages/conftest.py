@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import servers
-from faults.project import OPS_TOKEN, Project, Setting, install
+from faults.project import OPS_TOKEN, Project, Setting
 from faults.service import Service
 from fixtures_servers import require
 from servers.process import running
@@ -75,12 +75,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     folder = Path(__file__).parent
     if Path(item.path).parent == folder and "project" in getattr(item, "fixturenames", ()):
         item.add_marker("project")
-
-
-@pytest.fixture(scope="session")
-def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Give the baked and installed project."""
-    return install(tmp_path_factory.mktemp("pages"), template)
 
 
 @pytest.fixture(scope="session")

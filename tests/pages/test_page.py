@@ -7,6 +7,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import servers
@@ -67,7 +68,9 @@ def test_the_numbers_move_and_agree_with_the_server(
     enough = tmp_path / "enough"
     held = 8  # one worker could hold them all, and nobody knows how they are shared out
     with ThreadPoolExecutor(held) as threads:
-        requests = [threads.submit(service.get, f"/hold?until={enough}") for _ in range(held)]
+        requests = [
+            threads.submit(service.get, f"/hold?until={quote(str(enough))}") for _ in range(held)
+        ]
         servers.wait_until(lambda: active(service) == held)
         servers.wait_until(lambda: page.number("checkedout") == held)
         servers.wait_until(

@@ -5,6 +5,7 @@ folder, and is stopped and removed at the end, even if the process that started 
 """
 
 from .bouncer import PgBouncer, pgbouncer
+from .connection import can_silence
 from .galera import GaleraNode, galera
 from .haproxy import HAProxy, haproxy
 from .maria import MariaDB, mariadb
@@ -13,7 +14,7 @@ from .postgres import PostgreSQL, postgresql
 from .programs import HOW_TO_INCLUDE, REQUIRE_ALL, find_program, missing_programs
 from .proxy import Proxy
 from .standby import Cluster, Standby, cluster
-from .waiting import wait_until
+from .waiting import paced, wait_until
 
 __all__ = [
     "HOW_TO_INCLUDE",
@@ -28,12 +29,14 @@ __all__ = [
     "PostgreSQL",
     "Proxy",
     "Standby",
+    "can_silence",
     "cluster",
     "find_program",
     "galera",
     "haproxy",
     "mariadb",
     "missing_programs",
+    "paced",
     "patroni",
     "pgbouncer",
     "postgresql",

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import functools
 import socket
 import struct
 import sys
@@ -33,6 +34,17 @@ def set_deaf(target: Socket, *, deaf: bool) -> None:
         else:
             with contextlib.suppress(FileNotFoundError):
                 target.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+
+
+@functools.cache
+def can_silence() -> bool:
+    """Tell whether this system lets this user make a socket deaf."""
+    with socket.socket() as probe:
+        try:
+            set_deaf(probe, deaf=True)
+        except PermissionError:
+            return False
+    return True
 
 
 class Side(asyncio.Protocol):

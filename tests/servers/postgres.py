@@ -141,7 +141,9 @@ def programs() -> Path:
         raise RuntimeError("PostgreSQL is not installed")
     with contextlib.suppress(PermissionError):
         version = [str(folder / "postgres"), "--version"]
-        subprocess.run(version, check=True, cwd="/", capture_output=True, **account("postgres"))
+        subprocess.run(
+            version, check=True, cwd="/", capture_output=True, timeout=60, **account("postgres")
+        )
         return folder
     # the wheel lies in a private home folder: its programs find their libraries next to it
     site, package = folder.parents[2], folder.parents[1].name

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import psutil
 
 from .guard import kill_tree
-from .workshop import free_port, make_folder
+from .workshop import environment, free_port, make_folder
 
 USER = "flask_pool"
 # no server leaves this process's reach, so all of them can share one password
@@ -53,6 +53,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
+                env=environment(self.folder),
                 start_new_session=True,
                 **self.owner,
             )
@@ -60,7 +61,7 @@ class Server(ABC):
         self._wait_until_it_answers(self.process)
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             try:
                 self.ask()
@@ -86,7 +87,7 @@ class Server(ABC):
             process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             kill_tree(process.pid)
-            process.wait()
+            process.wait(timeout=20)
         (self.folder / "pid").unlink(missing_ok=True)
 
     def restart(self, *, crash: bool = False) -> None:

@@ -98,3 +98,4 @@ if __name__ == "__main__":
     reasons = [missing[name] for name in missing if name not in ("buildah", "debootstrap")]
     if reasons:
         print("Tests were left out:", *reasons, HOW_TO_INCLUDE, sep="\n")
+    print("`make check` runs the rest: other Pythons and versions, comparisons, repeats.")

@@ -1,6 +1,7 @@
 """The temporary folder in which one process keeps its servers, and what every server needs."""
 
 import atexit
+import contextlib
 import functools
 import os
 import random
@@ -15,7 +16,7 @@ from typing import Any
 @functools.cache
 def workshop() -> Path:
     """Make the folder of this process, with a guard that clears it when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="flask-pool-"))
+    folder = Path(tempfile.mkdtemp(prefix="flask-pool-", dir=_place()))
     # servers that run as another user must be able to reach their own folder inside
     folder.chmod(0o711)
     command = [sys.executable, str(Path(__file__).with_name("guard.py")), str(folder)]
@@ -24,10 +25,21 @@ def workshop() -> Path:
     return folder
 
 
+def _place() -> str:
+    """Give the folder of temporary files, or a better one for servers."""
+    usual = Path(tempfile.gettempdir()).resolve()
+    # a socket's path has 107 characters at most
+    is_long = len(str(usual)) > 50
+    others_can_pass = all(path.stat().st_mode & 0o001 for path in (usual, *usual.parents))
+    is_closed = os.name == "posix" and os.geteuid() == 0 and not others_can_pass
+    return "/tmp" if is_long or is_closed else str(usual)
+
+
 def _dismiss(guard: "subprocess.Popen[bytes]", owner: int) -> None:
     # a forked child that exits runs this too, and must leave its parent's servers alone
     if os.getpid() == owner:
-        guard.communicate(b".")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            guard.communicate(b".", timeout=30)
 
 
 @functools.cache
@@ -50,6 +62,11 @@ def make_folder(name: str, owner: dict[str, Any]) -> Path:
     return folder
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Give the variables of a process that has its temporary files in its own folder."""
+    return os.environ | {"TMPDIR": str(folder)}
+
+
 def run_tool(command: list[str], owner: dict[str, Any], folder: Path) -> None:
     """Run a tool of a server as its user; what it said is in the error."""
     done = subprocess.run(
@@ -59,6 +76,8 @@ def run_tool(command: list[str], owner: dict[str, Any], folder: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        timeout=300,
+        env=environment(folder),
         **owner,
     )
     if done.returncode != 0:

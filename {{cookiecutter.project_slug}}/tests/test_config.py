@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
-from flask import Flask
+from flask import Config, Flask, current_app
+from flask.cli import FlaskGroup
+from sqlalchemy.engine import make_url
 
 from {{cookiecutter.project_slug}} import (
     config,
@@ -187,20 +188,19 @@ def test_a_flask_command_takes_the_database_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text(f"{URI}=sqlite:///file.db\nSECRET_KEY={SECRET}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # which the command adds to
     monkeypatch.setenv(URL, "postgres://u@h/environment")
     monkeypatch.setenv("FLASK_APP", create_app.__module__)
-    command = [sys.executable, "-m", "flask", "shell"]
+    flask, found = FlaskGroup(), Config(tmp_path)
 
-    shell = subprocess.run(
-        command,
-        cwd=tmp_path,
-        input=f"print(app.config['{URI}'].database, app.config['SECRET_KEY'])",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    @flask.command("show")
+    def show() -> None:
+        found.update(current_app.config)
 
-    assert f"environment {SECRET}" in shell.stdout
+    flask.main(["show"], standalone_mode=False)
+
+    assert (found[URI].database, found["SECRET_KEY"]) == ("environment", SECRET)
 
 
 def test_the_file_is_read_by_what_starts_the_service(
@@ -225,6 +225,12 @@ def test_the_file_is_read_by_what_starts_the_service(
 )
 def test_the_driver_is_always_explicit(given: str, used: str) -> None:
     assert settings.database_url(given) == used
+
+
+def test_a_file_may_have_a_comma_in_its_name() -> None:
+    url = make_url(settings.database_url("sqlite:////a folder, or two/app.db"))
+
+    assert url.database == "/a folder, or two/app.db"
 
 
 @pytest.mark.parametrize("name", [URI, URL])

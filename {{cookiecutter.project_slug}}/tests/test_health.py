@@ -14,6 +14,12 @@ from {{cookiecutter.project_slug}} import (
 )
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with much to do is no reason for an answer."""
+    monkeypatch.setattr(health, "PATIENCE", 30)
+
+
 def reason(app: Flask) -> str:
     response = app.test_client().get("/healthz/ready")
     assert response.status_code == 503
@@ -54,6 +60,7 @@ def test_a_pool_that_is_taken_is_exhausted(app: Flask, monkeypatch: pytest.Monke
 
     assert reason(app) == "exhausted"
 
+    monkeypatch.setattr(health, "PATIENCE", 30)
     for connection in taken:
         connection.close()
     assert app.test_client().get("/healthz/ready").status_code == 200

@@ -10,7 +10,7 @@ from fault_service import create_app
 from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-THREADS, SECONDS = 20, 3.0
+THREADS, SECONDS = 20, 2.0
 engine = create_app().extensions["pool"].engines["default"]
 counts = [0] * THREADS
 timeouts: list[str] = []

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import threading
 from collections import defaultdict
+from multiprocessing.connection import Connection
 from typing import Any
 
 from fault_service import create_app
@@ -32,20 +33,32 @@ def ask(start: int) -> tuple[int, int, int, set[int]]:
     return os.getpid(), right, ROUNDS - right, backends
 
 
+def send(there: Connection, start: int) -> None:
+    """Ask in a child."""
+    there.send(ask(start))
+
+
 def main() -> None:
     """Let four children and their parent ask at once."""
     before = ask(0)[3]
     held = engine.connect()
     held.scalar(ECHO, {"value": 0})
     results: list[Any] = []
+    # a Process and a Pipe alone need no shared memory
     context = multiprocessing.get_context("fork")
-    with context.Pool(4) as children:
-        own = threading.Thread(target=lambda: results.append(ask(10_000)))
-        own.start()
-        results += children.map(ask, [20_000, 30_000, 40_000, 50_000], chunksize=1)
-        children.close()
-        children.join()
-        own.join()
+    children = []
+    for start in (20_000, 30_000, 40_000, 50_000):
+        here, there = context.Pipe(duplex=False)
+        child = context.Process(target=send, args=(there, start))
+        child.start()
+        children.append((child, here))
+    own = threading.Thread(target=lambda: results.append(ask(10_000)))
+    own.start()
+    for child, here in children:
+        assert here.poll(60)
+        results.append(here.recv())
+        child.join(60)
+    own.join(60)
     still_there = int(held.scalar(ECHO, {"value": 7}) or 0) == 7
     held.close()
     after = ask(60_000)[3]

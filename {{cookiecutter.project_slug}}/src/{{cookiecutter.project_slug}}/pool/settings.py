@@ -121,7 +121,8 @@ def binds(value: Any) -> dict[str, Any]:
 
 def database_url(value: Any) -> str:
     """Return the URL with its driver named; refuse what there is no driver for."""
-    if isinstance(value, str) and "," in value.partition("?")[0].rpartition("@")[2]:
+    several = isinstance(value, str) and "," in value.partition("?")[0].rpartition("@")[2]
+    if several and not value.startswith("sqlite:"):  # which is a file of any name
         raise Refused("...@/DATABASE?host=a:5432&host=b:5432 for several hosts", "(not shown)")
     try:
         url: URL = make_url(value)
