@@ -97,9 +97,7 @@ def test_wrong_settings_are_refused(config: dict[str, object], said: str) -> Non
     assert "\n" not in str(refused.value)
 
 
-def test_without_a_fit_replica_the_primary_does_for_all(
-    make_app: Make, database_url: str
-) -> None:
+def test_without_a_fit_replica_the_primary_does_for_all(make_app: Make, database_url: str) -> None:
     """The server itself is no replica: nobody reads from it as one, and nothing fails."""
     if database_url.startswith("sqlite"):
         pytest.skip("SQLite has no replicas")
