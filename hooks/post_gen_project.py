@@ -20,8 +20,13 @@ FILES: list[str] = json.loads(r'''{{ cookiecutter | generated_files | tojson }}'
 LICENSES = ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary")
 LOCKS = ("sqlite.txt", "postgresql.txt", "mysql.txt")
 CI_DATABASES = ("compose.postgresql.yaml", "compose.mysql.yaml")
+KUBERNETES = tuple(
+    f"ops/kubernetes/{name}.yaml" for name in ("migrate", "monitor", "network", "pgbouncer", "web")
+)
 CHOSEN_FILES = {
-    ("docker", "yes"): ("Dockerfile", ".dockerignore", "compose.yaml"),
+    ("docker", "yes"): ("Dockerfile", ".dockerignore", "compose.yaml", *KUBERNETES),
+    ("__driver", "postgresql or mysql"): KUBERNETES,
+    ("__driver", "postgresql"): ("ops/pgbouncer.ini", "ops/kubernetes/pgbouncer.yaml"),
     ("ci", "github"): (".github/workflows/ci.yml", ".github/dependabot.yml"),
     ("ci", "gitlab"): (".gitlab-ci.yml", "renovate.json"),
 }
@@ -29,8 +34,8 @@ CHOSEN_FILES = {
 
 def keep_chosen() -> None:
     """Remove the files of what was not chosen; put the chosen ones of a kind in their place."""
-    for (prompt, answer), names in CHOSEN_FILES.items():
-        if ANSWERS[prompt] != answer:
+    for (prompt, answers), names in CHOSEN_FILES.items():
+        if ANSWERS[prompt] not in answers.split():
             for name in names:
                 remove(Path(name))
     keep_one("licenses", LICENSES, ANSWERS["license"], "LICENSE")
@@ -51,6 +56,8 @@ def keep_one(folder: str, names: tuple[str, ...], chosen: str, place: str) -> No
 
 def remove(path: Path) -> None:
     """Remove a file, and the folders that this leaves empty."""
+    if not path.exists():  # not chosen for another reason, too
+        return
     path.unlink()
     for folder in list(path.parents)[:-1]:
         if any(folder.iterdir()):

@@ -38,7 +38,8 @@ def parse(name: str, text: str) -> Any:
     if name.endswith(".json"):
         return json.loads(text)
     if name.endswith((".yaml", ".yml")):
-        return yaml.safe_load(text)
+        documents = list(yaml.safe_load_all(text))
+        return documents if len(documents) > 1 else documents[0]
     if name.endswith(".py"):
         return compile(text, name, "exec", dont_inherit=True)
     return text
@@ -57,6 +58,6 @@ def env(project: BakedProject, name: str = ".env") -> dict[str, str]:
 def leftovers(project: BakedProject) -> dict[str, str]:
     """Return the first piece of template code in each file that has one."""
     # the service's own pages are Jinja templates
-    names = (name for name in texts(project) if not name.endswith(".html"))
+    names = (name for name in texts(project) if "/templates/" not in name)
     found = {name: LEFTOVER.search(project.text(name)) for name in names}
     return {name: match.group() for name, match in found.items() if match}

@@ -33,7 +33,10 @@ DATABASES = {
 }
 
 
-def expected_files(slug: str, docker: str, ci: str) -> set[str]:
+POSTGRESQL = {"ops/pgbouncer.ini", "ops/kubernetes/pgbouncer.yaml"}
+
+
+def expected_files(slug: str, docker: str, ci: str, family: str) -> set[str]:
     """Return what must be there: the package and tests as stored, and what was chosen."""
     stored = ROOT / FOLDER
     code = {
@@ -54,15 +57,24 @@ def expected_files(slug: str, docker: str, ci: str) -> set[str]:
         ),
         *(".env", ".env.example", ".gitignore", ".editorconfig", ".pre-commit-config.yaml"),
     }
+    if family != "postgresql":
+        code -= POSTGRESQL
+    if docker == "no" or family == "sqlite":
+        code = {name for name in code if not name.startswith("ops/kubernetes/")}
     return code | top | (DOCKER if docker == "yes" else set()) | CI[ci]
 
 
 @pytest.mark.parametrize("docker", ["yes", "no"])
-@pytest.mark.parametrize("ci", list(CI))
-def test_a_project_has_exactly_the_files_that_were_chosen(bake: Bake, docker: str, ci: str) -> None:
+@pytest.mark.parametrize(
+    ("ci", "family"), [("github", "sqlite"), ("gitlab", "postgresql"), ("none", "mysql")]
+)
+def test_a_project_has_exactly_the_files_that_were_chosen(
+    bake: Bake, docker: str, ci: str, family: str
+) -> None:
     """Nothing of another choice stays, nor an empty folder."""
-    project = bake(docker=docker, ci=ci)
-    assert project.files() == expected_files(project.slug, docker, ci)
+    project = bake(docker=docker, ci=ci, database_url=DATABASES[family])
+    added = {".github/compose.yaml"} if ci == "github" and family != "sqlite" else set()
+    assert project.files() == expected_files(project.slug, docker, ci, family) | added
     assert empty_folders(project) == []
 
 
@@ -74,7 +86,7 @@ def test_only_github_has_a_file_for_the_database_that_it_tests_on(
     """GitLab names it in its own file; SQLite is no server."""
     project = bake(database_url=DATABASES[family], ci=ci)
     added = {".github/compose.yaml"} if ci == "github" else set()
-    assert project.files() == expected_files(project.slug, "yes", ci) | added
+    assert project.files() == expected_files(project.slug, "yes", ci, family) | added
     assert empty_folders(project) == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import servers
+from conftest import Bake
 
 from .conftest import Pool
 
@@ -101,3 +102,41 @@ def test_an_unknown_limit_is_said(pool: Pool) -> None:
     assert told.code == 0
     assert told.err.startswith("The server's limit is unknown: OperationalError: ")
     assert "unknown" in told.out
+
+
+def test_pgbouncers_configuration_is_the_one_that_is_shipped(pool: Pool, bake: Bake) -> None:
+    """But for the server, which is the URL's; its password is in neither."""
+    shipped = bake(database_url="postgresql://app:hidden@db/app").text("ops/pgbouncer.ini")
+    url = "postgresql://app:hidden@/shop?host=one:5433&host=two:5433"
+    told = pool(url, "plan", "--pgbouncer")
+
+    assert told.code == 0
+    assert "* = host=one,two port=5433 connect_query=" in told.out
+    assert told.out == shipped.replace("host=database port=5432", "host=one,two port=5433")
+    assert "hidden" not in told.out + told.err + shipped
+
+
+def test_pgbouncers_configuration_follows_settings_and_load(pool: Pool) -> None:
+    """Clients are those of all workers, twice; server connections those that a load needs."""
+    url = "postgresql://nobody@127.0.0.1:1/none"
+    sizes: dict[str, str | int] = {"SQLALCHEMY_POOL_SIZE": 3, "SQLALCHEMY_MAX_OVERFLOW": 4}
+    more = ["--workers", "6", "--instances", "5", "--limit", "15"]
+    told = pool(url, "plan", "--pgbouncer", *more, **sizes).out
+    assert "\nmax_client_conn = 420\n" in told
+    assert "\ndefault_pool_size = 15\n" in told
+
+    load = ["--rate", "400", "--hold", "5", "--wait", "5", "--limit", "97"]
+    plan = pool(url, "plan", *load, "--format", "json").data["plan"]
+    told = pool(url, "plan", *load, "--pgbouncer").out
+    assert f"\nmax_client_conn = {2 * plan['connections']}\n" in told
+    assert f"\ndefault_pool_size = {plan['pooled_connections']}\n" in told
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///x.db", "mysql+pymysql://u@h/d", "postgresql://u@/d?host=a:1&host=b:2"]
+)
+def test_pgbouncer_is_not_for_every_database(pool: Pool, url: str) -> None:
+    """It says so in one line: one PostgreSQL, whose hosts have one port."""
+    told = pool(url, "plan", "--pgbouncer")
+    assert (told.code, told.out) == (2, "")
+    assert told.err == "Error: --pgbouncer needs PostgreSQL, on the same port of each host\n"

@@ -62,9 +62,9 @@ class Project:
 _OWN = {"DATABASE_URL", "PYTHONPATH", "VIRTUAL_ENV", "PROMETHEUS_MULTIPROC_DIR"}
 
 
-def install(folder: Path, template: Path) -> Project:
+def install(folder: Path, template: Path, **answers: str) -> Project:
     """Bake the template and install the project with the versions that the run asks for."""
-    path = bake_into(folder, template, project_slug=SLUG, docker="no", ci="none").path
+    path = bake_into(folder, template, project_slug=SLUG, docker="no", ci="none", **answers).path
     project = Project(path)
     tool = [uv.find_uv_bin()]
     resolution = os.environ.get("FLASK_POOL_RESOLUTION", "highest")

@@ -21,7 +21,7 @@ class PgBouncer(Server):
     # the immediate end in current versions; older ones do not know it and end at once too
     quit_signal = getattr(signal, "SIGQUIT", signal.SIGTERM)  # Windows only reads this line
 
-    def __init__(self, behind: PostgreSQL, settings: dict[str, Setting]) -> None:
+    def __init__(self, behind: PostgreSQL, settings: dict[str, Setting], shipped: str = "") -> None:
         super().__init__(account("postgres"), settings)
         self.behind = behind
         users = self.folder / "users.txt"
@@ -34,9 +34,12 @@ class PgBouncer(Server):
             "auth_file": users,
             "admin_users": USER,
         }
-        lines = [f"{name} = {value}" for name, value in (settings | own).items()]
-        target = f"* = host=127.0.0.1 port={behind.port}"
-        text = "\n".join(["[databases]", target, "[pgbouncer]", *lines, ""])
+        shipped = shipped or f"[databases]\n* = host=127.0.0.1 port={behind.port}\n[pgbouncer]"
+        # a second section of the same name would begin with all defaults
+        kept = [line for line in shipped.splitlines() if line.partition(" =")[0] not in own]
+        text = "\n".join(
+            [*kept, *(f"{name} = {value}" for name, value in (settings | own).items()), ""]
+        )
         (self.folder / "pgbouncer.ini").write_text(text)
 
     def command(self) -> list[str]:
@@ -65,8 +68,12 @@ class PgBouncer(Server):
 
 @contextmanager
 def pgbouncer(
-    behind: PostgreSQL, pool_mode: str = "transaction", **settings: Setting
+    behind: PostgreSQL, pool_mode: str = "transaction", shipped: str = "", **settings: Setting
 ) -> Iterator[PgBouncer]:
-    """Run a private PgBouncer; settings are its own, such as `default_pool_size=4`."""
-    with running(PgBouncer(behind, {"pool_mode": pool_mode, **settings})) as server:
+    """Run a private PgBouncer; settings are its own, such as `default_pool_size=4`.
+
+    `shipped` is a whole pgbouncer.ini, of which only the place and the users are changed.
+    """
+    own = settings if shipped else {"pool_mode": pool_mode, **settings}
+    with running(PgBouncer(behind, own, shipped)) as server:
         yield server

@@ -1,9 +1,11 @@
-"""What PgBouncer's admin console says about a database."""
+"""PgBouncer: what its admin console says about a database, and its configuration."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import click
+from flask import current_app, render_template
 from sqlalchemy.engine import Engine
 
 CONSOLE = "pgbouncer"  # the database that is the console
@@ -40,3 +42,16 @@ def ask_console(engine: Engine, timeout: float) -> Pooler | None:
         server_connections=min(size for size in sizes if size),
         max_client_connections=int(config["max_client_conn"]),
     )
+
+
+def configuration(instances: int, workers: int, servers: int, capacity: int = 0) -> str:
+    """Return a pgbouncer.ini for the service's server, without a password."""
+    engine = current_app.extensions["pool"].engines["default"]
+    _, place = engine.dialect.create_connect_args(engine.url)
+    ports = {port or "5432" for port in str(place.get("port", "")).split(",")}
+    if engine.dialect.name != "postgresql" or len(ports) > 1:
+        raise click.UsageError("--pgbouncer needs PostgreSQL, on the same port of each host")
+    return render_template(
+        "pgbouncer.ini", host=place.get("host", "127.0.0.1"), port=ports.pop(),
+        instances=instances, workers=workers, servers=servers, capacity=capacity,
+    )  # fmt: skip

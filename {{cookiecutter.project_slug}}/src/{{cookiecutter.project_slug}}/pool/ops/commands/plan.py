@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..server import look
 from . import Command, first_line, report
+from .pgbouncer import configuration
 from .sizing import BUSY, MOST_LOAD, Demand, Plan
 from .sizing import plan as make_plan
 from .status import ask
@@ -39,12 +40,13 @@ COLUMNS = (
 @report.option("--workers", type=SOME, help="Of an instance.  [default: WEB_CONCURRENCY]")
 @report.option("--instances", type=SOME, help="Fix their number.")
 @report.option("--limit", type=SOME, help="The server's, instead of asking it.")
+@click.option("--pgbouncer", is_flag=True, help="Print a pgbouncer.ini; needs no load.")
 @report.format_option("table", "json")
 @with_appcontext
 def command(
     rate: float | None, hold: float | None, python: float, wait: float, percentile: float,
     source: str | None, interval: float, workers: int | None, instances: int | None,
-    limit: int | None, form: str,
+    limit: int | None, pgbouncer: bool, form: str,
 ) -> None:  # fmt: skip
     """Find the smallest pool, threads, workers and instances that keep a wait.
 
@@ -60,19 +62,25 @@ def command(
     if source:
         seen_rate, seen_hold = measure(source, interval)
         rate, hold = rate or seen_rate, hold or seen_hold
+    workers = workers or current_app.config["WEB_CONCURRENCY"]
+    if pgbouncer and not (rate or hold):
+        click.echo(configuration(instances or 10, workers, min(20, limit or 20)))
+        return
     if not rate or not hold:
         raise click.UsageError("--rate and --hold are needed, or --from URL")
     demand = Demand(rate, hold / 1000, python / 1000, wait / 1000, percentile / 100)
     if demand.busy > MOST_LOAD:
         raise click.UsageError(f"more than {MOST_LOAD:g} requests at any time: too many to plan")
     limit = limit or _ask_limit()
-    workers = workers or current_app.config["WEB_CONCURRENCY"]
     plans = [
         make_plan(larger, workers, instances if factor == 1 else None, limit)
         for factor in GROWTH
         if (larger := replace(demand, rate=rate * factor)).busy <= MOST_LOAD
     ]
-    if form == "json":
+    if pgbouncer:
+        it = plans[0]
+        click.echo(configuration(it.instances, it.workers, it.pooled_connections, it.threads))
+    elif form == "json":
         report.dump(
             {"model": MODEL, "demand": asdict(demand), "plan": asdict(plans[0])}
             | {"growth": [asdict(plan) for plan in plans[1:]]}
