@@ -81,7 +81,8 @@ def test_while_the_server_is_away_requests_are_refused_fast(
     assert live.status == 200
     assert recovered < servers.paced(SOON)
     assert workers(service) == before
-    assert service.metric("db_client_request_unavailable_total", reason="unavailable") == 100
+    counted = "db_client_request_unavailable_total"
+    servers.wait_until(lambda: service.metric(counted, reason="unavailable") == 100)
     assert database.names() == []
 
 

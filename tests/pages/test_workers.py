@@ -19,7 +19,7 @@ def test_the_counts_are_the_servers(service: Watched) -> None:
     load(lambda _: service.get(), 200)
 
     servers.wait_until(service.is_at_rest)
-    assert service.metric(CHECKOUTS) >= 200
+    servers.wait_until(lambda: service.metric(CHECKOUTS) >= 200)
 
 
 def test_a_killed_worker_is_forgotten_and_its_work_is_not(service: Watched) -> None:

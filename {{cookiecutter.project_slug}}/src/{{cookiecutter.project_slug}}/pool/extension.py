@@ -128,11 +128,11 @@ class Pool:
         transactions.watch_sessions(db)
         errors.init_app(app, pools.observers)
         app.wsgi_app = Requests(app, pools.observers)  # type: ignore[method-assign]
-        _close_at_exit()
 
         # what operators use; the service does without its folder
         if find_spec(".ops", __package__):
             import_module(".ops", __package__).init_app(app)
+        _close_at_exit()  # before ops counts for the last time
 
 
 def close() -> None:

@@ -12,14 +12,16 @@ from contextlib import ExitStack
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from subprocess import PIPE, Popen
 from threading import Event, Thread
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
+from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -39,8 +41,10 @@ NAMES = {
     "replaced_total", "create_time_seconds_bucket", "wait_time_seconds_bucket",
     "use_time_seconds_bucket",
 }  # fmt: skip
+LONG = 30  # seconds: a test that waits for as long has failed
 REASONS = {"exhausted", "unavailable", "conflict", "timeout", "read_only", "in_doubt"}
 
+merge: Any = MultiProcessCollector.merge
 metrics: Any = import_module(f"{pool.__name__}.ops.metrics")
 
 
@@ -55,6 +59,7 @@ def metered(app: Flask) -> Iterator[Engine]:
 
 
 def value(name: str, **labels: str) -> float:
+    metrics.catch_up()
     return REGISTRY.get_sample_value(CONNECTION + name, {"pool_name": "metered", **labels}) or 0.0
 
 
@@ -117,6 +122,7 @@ def test_a_refused_request_is_counted_by_its_reason(make_app: Make) -> None:
         return str(db.session.scalar(text("SELECT 1")))
 
     def refused() -> float:
+        metrics.catch_up()
         labels = {"reason": "exhausted"}
         return REGISTRY.get_sample_value("db_client_request_unavailable_total", labels) or 0.0
 
@@ -227,6 +233,49 @@ def test_threads_leave_the_right_numbers(metered: Engine) -> None:
     assert counts()[1] == metered.pool.open_idle()  # type: ignore[attr-defined]
 
 
+def test_what_waits_to_be_counted_is_bounded() -> None:
+    labels = {"pool_name": "bounded"}
+    count = metrics.TIMEOUTS.labels("bounded").inc
+
+    for _ in range(metrics.MANY):
+        metrics.record((count, 1))
+
+    assert REGISTRY.get_sample_value(f"{CONNECTION}timeouts_total", labels)
+
+
+WORKER = """
+import sys
+from importlib import import_module
+metrics = import_module(sys.argv[1])
+for _ in sys.stdin:
+    metrics.record((metrics.TIMEOUTS.labels("worker").inc, 1))
+metrics.record((metrics.TIMEOUTS.labels("worker").inc, 1))
+"""
+
+
+def test_other_processes_see_each_count_soon_and_at_the_end_all(tmp_path: Path) -> None:
+    def seen() -> Any:
+        shared = merge(map(str, tmp_path.glob("counter_*")))
+        samples = (sample for metric in shared for sample in metric.samples)
+        return sum(sample.value for sample in samples if sample.name.endswith("timeouts_total"))
+
+    environ = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", WORKER, metrics.__name__]
+    with Popen(command, stdin=PIPE, text=True, env=environ) as worker:
+        assert worker.stdin is not None
+        for number in (1, 2):  # the second after nothing has happened for a while
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+            until = monotonic() + LONG
+            while seen() < number:
+                assert monotonic() < until
+                sleep(0.01)
+            sleep(3 * metrics.SOON)
+        worker.stdin.close()
+
+    assert (worker.returncode, seen()) == (0, 3)
+
+
 class Slow(float):
     """A number that does something while it is being added."""
 
@@ -241,20 +290,31 @@ def add(amount: float) -> None:
     metrics.record((metrics.TIMEOUTS.labels("slow").inc, amount))
 
 
+def count(amount: float) -> None:
+    add(amount)
+    metrics.catch_up()
+
+
 def added() -> float:
+    metrics.catch_up()
     return REGISTRY.get_sample_value(f"{CONNECTION}timeouts_total", {"pool_name": "slow"}) or 0.0
 
 
 def test_the_garbage_collector_may_return_a_connection_while_one_is_counted() -> None:
     before, amount = added(), Slow(0.5)
-    amount.action = lambda: add(1.0)
 
-    thread = Thread(target=add, args=(amount,), daemon=True)
+    def return_connections() -> None:
+        for _ in range(2 * metrics.MANY):
+            add(1.0)
+
+    amount.action = return_connections
+
+    thread = Thread(target=count, args=(amount,), daemon=True)
     thread.start()
     thread.join(5)
 
     assert not thread.is_alive()
-    assert added() == before + 1.5
+    assert added() == before + 0.5 + 2 * metrics.MANY
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -266,7 +326,7 @@ def test_a_child_can_count_even_if_its_parent_was_counting() -> None:
 
     before, counting, amount = added(), Event(), Slow(0.5)
     amount.action = linger
-    thread = Thread(target=add, args=(amount,))
+    thread = Thread(target=count, args=(amount,))
     thread.start()
     counting.wait()
 

@@ -19,7 +19,7 @@ from ..errors import REASONS
 from ..queue_pool import FairQueuePool
 from . import shared
 from .budget import granted
-from .metrics import BUCKETS, PREFIX, REPLACED_REASONS, alone, last_leaks
+from .metrics import BUCKETS, PREFIX, REPLACED_REASONS, alone, catch_up, last_leaks
 from .server import place
 
 TIMES = ("wait_time", "use_time", "create_time")
@@ -47,6 +47,7 @@ def exposition() -> bytes:
     """Return the metrics of all workers as Prometheus reads them."""
     registry: Any = REGISTRY
     if are_shared():
+        catch_up()
         with shared.files() as files:
             merged = merge([file for each in files.values() for file in each])
         registry = SimpleNamespace(collect=lambda: merged)
@@ -57,6 +58,7 @@ def exposition() -> bytes:
 def by_process() -> dict[str, Samples]:
     """Return what each process counted; what ended ones did under another name."""
     if are_shared():
+        catch_up()
         with shared.files() as files:
             return {process: Samples(merge(names)) for process, names in files.items()}
     with alone():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -49,9 +51,16 @@ UNAVAILABLE = Counter(
     "db_client_request_unavailable", "Requests answered with 503 for the database.", ["reason"]
 )
 
+SHARED = shared.folder() is not None  # then others' scrapes see what this process counts
+SOON = 0.1  # seconds until they do
+MANY = 500  # changes that wait, at most
+
 Change = tuple[Callable[[Any], object], Any]
 
+# what happened and is not counted yet; a thread looks after it
 _changes: deque[Change] = deque()
+_stale: set[tuple[_PoolMetrics, FairQueuePool]] = set()  # gauges that are to be read anew
+_thread_runs = False
 _busy = Lock()
 _all: WeakSet[_PoolMetrics] = WeakSet()
 
@@ -117,9 +126,10 @@ class _PoolMetrics(Observer):
         _remember(self._name, taker)
 
     def _note(self, pool: FairQueuePool, *changes: Change) -> None:
-        record(*changes, (self._show, pool))
+        _stale.add((self, pool))
+        record(*changes)
 
-    def _show(self, latest: FairQueuePool) -> None:
+    def show(self, latest: FairQueuePool) -> None:
         """Read the pools, which happens after whatever has changed them."""
         if latest not in self._pools:
             self._pools.add(latest)
@@ -149,40 +159,69 @@ class _RequestMetrics(Observer):
 
 
 def record(*changes: Change) -> None:
-    """Apply changes; a thread that finds another one at it leaves them to that one.
+    """Keep changes for whoever applies them: a scrape, or a thread within SOON.
 
     prometheus_client's own lock is not reentrant: were it waited for, the garbage collector
     could block a thread for good by returning a connection while the thread holds it.
     """
+    global _thread_runs
     _changes.extend(changes)
-    while _changes and _busy.acquire(blocking=False):
+    if len(_changes) >= MANY and _busy.acquire(blocking=False):
         try:
-            # no more than there are now: others add as fast as one thread can take away
-            for _ in range(len(_changes)):
-                change, amount = _changes.popleft()
-                change(amount)
+            _apply()
         finally:
             _busy.release()
-        if _changes:
-            sleep(0)  # let somebody else be the next
+    elif SHARED and not _thread_runs:
+        _thread_runs = True
+        with suppress(RuntimeError):  # no room for a thread: left to MANY, and to the end
+            start_new_thread(_apply_soon, ())
+
+
+def _apply_soon() -> None:
+    """Apply changes for the scrapes of other workers, until there are none."""
+    global _thread_runs
+    while _thread_runs:
+        sleep(SOON)
+        _thread_runs = bool(_changes or _stale)  # before the last look
+        catch_up()
+
+
+def _apply() -> None:
+    # no more than there are now: others add as fast as one thread can take away
+    for _ in range(len(_changes)):
+        change, amount = _changes.popleft()
+        change(amount)
+    for _ in range(len(_stale)):
+        metrics, pool = _stale.pop()
+        metrics.show(pool)
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Use prometheus_client while nobody records; what happens meanwhile is recorded after."""
+    """Apply what happened, and use prometheus_client while nobody else does."""
     with _busy:
+        _apply()
         yield
-    record()
+
+
+def catch_up() -> None:
+    """Count what happened until now."""
+    with alone():
+        pass
 
 
 def _after_fork() -> None:
     """Count nothing yet in a child: what was counted is its parent's."""
+    global _thread_runs
+    _thread_runs = False
     _changes.clear()
+    _stale.clear()
     for metrics in _all:
         metrics.shown = (None,) * 5
     _busy.release()
 
 
+atexit.register(catch_up)
 if hasattr(os, "register_at_fork"):  # not on Windows
     # fork only while nobody holds prometheus_client's lock: a child could never free it
     os.register_at_fork(
