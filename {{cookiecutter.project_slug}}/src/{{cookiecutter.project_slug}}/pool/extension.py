@@ -20,7 +20,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection, StaticPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, StaticPool
 
 from . import drivers, errors, options, settings, transactions
 from .drivers import sqlite
@@ -174,7 +174,7 @@ def _watch(engine: Engine, config: Mapping[str, Any], *, replica: bool = False) 
         pool.ping = partial(_ping, engine.dialect, config["SQLALCHEMY_CONNECT_TIMEOUT"])
     if engine.dialect.driver in ("psycopg", "pymysql", "pysqlite"):
         pool.abandon = methodcaller("abandon")
-    event.listen(engine, "checkout", partial(_taken, engine))
+    pool.taken = note_taken
     event.listen(engine, "invalidate", partial(_died, engine))
 
 
@@ -202,16 +202,6 @@ def _ping(dialect: Dialect, timeout: float, connection: Any) -> bool:
         return False
     finally:
         connection.deadline = kept
-
-
-def _taken(
-    engine: Engine,
-    connection: DBAPIConnection,
-    record: ConnectionPoolEntry,
-    proxy: PoolProxiedConnection,
-) -> None:
-    if isinstance(engine.pool, FairQueuePool):
-        note_taken(engine.pool, proxy)
 
 
 def _died(
