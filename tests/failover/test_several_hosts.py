@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import servers
 from faults.project import Project
-from faults.service import SMALL, Service
+from faults.service import SMALL, WITH_VIEWS, Service
 from servers.process import PASSWORD, USER, running
 from servers.standby import configure
 
@@ -70,3 +71,28 @@ def test_a_silent_host_costs_its_timeout_once(
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()
+
+
+def test_a_transaction_that_began_before_the_promotion_is_refused(project: Project) -> None:
+    """It can't write although its server can by now: 503, and the next one writes."""
+    with servers.cluster() as cluster:
+        (standby,) = cluster.standbys
+        database = cluster.primary.create_database()
+        project.migrate(cluster.primary.url(database))
+        standby.catch_up()
+        settings = {"WEB_CONCURRENCY": 1, "SQLALCHEMY_POOL_SIZE": 1}
+        with (
+            running(Service(project, standby.url(database), *WITH_VIEWS, **settings)) as service,
+            ThreadPoolExecutor(1) as thread,
+        ):
+            late = thread.submit(service.request, "POST", "/probe/look_and_write?seconds=3")
+            servers.wait_until(
+                lambda: any(row["state"] == "idle in transaction" for row in standby.connections())
+            )
+            standby.promote()
+            refused = late.result()
+            after = service.post("after")
+
+        assert refused.is_clean_refusal, refused
+        assert refused.data["reason"] == "read_only"
+        assert after.status == 201

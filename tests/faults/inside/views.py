@@ -53,6 +53,15 @@ def dawdle() -> dict[str, Any]:
     return {}
 
 
+def look_and_write() -> dict[str, Any]:
+    """Begin a transaction by reading, and write later."""
+    db.session.execute(text("SELECT 1"))
+    time.sleep(float(request.args["seconds"]))
+    db.session.add(User(name="late"))
+    db.session.commit()
+    return {}
+
+
 def die_before_commit() -> dict[str, Any]:
     """Write, have the connection killed, and commit."""
     db.session.add(User(name="never committed"))

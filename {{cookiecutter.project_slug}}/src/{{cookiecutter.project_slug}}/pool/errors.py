@@ -63,7 +63,6 @@ SQLITE = {
     sqlite3.SQLITE_IOERR: "unavailable",
 }
 NO_QUORUM = 1047
-READ_ONLY = ("in_hot_standby", "default_transaction_read_only")  # PostgreSQL reports these
 READ_ONLY_OPTION = 1290  # also of other options: the text tells which
 
 logger = logging.getLogger(__name__)
@@ -152,12 +151,11 @@ def _note(context: ExceptionContext) -> None:
 
 def _server_is_read_only(error: Any, context: ExceptionContext) -> bool:
     """Tell whether the server, and not a transaction that asked for it, takes no changes."""
-    if context.dialect.name == "postgresql":
+    if context.dialect.driver == "psycopg":
         if getattr(error, "sqlstate", None) != "25006" or context.connection is None:
             return False
-        info = context.connection.connection.driver_connection.info  # type: ignore[union-attr]
-        said = (info.parameter_status(name) for name in READ_ONLY)
-        return "on" in said
+        connection: Any = context.connection.connection.driver_connection
+        return bool(connection.was_read_only or connection.is_read_only())
     return error.args[:1] == (READ_ONLY_OPTION,) and "--read-only" in str(error.args[-1])
 
 

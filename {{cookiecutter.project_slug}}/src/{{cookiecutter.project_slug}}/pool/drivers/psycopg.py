@@ -20,6 +20,7 @@ READ_COMMITTED = (
     psycopg.IsolationLevel.READ_COMMITTED,
     psycopg.IsolationLevel.READ_UNCOMMITTED,
 )
+READ_ONLY = ("in_hot_standby", "default_transaction_read_only")  # the server reports these
 DEFAULT_PORT = "5432"
 # which of a URL's hosts was the primary when it was found last
 _primaries: dict[tuple[str, str], tuple[str, str]] = {}
@@ -34,6 +35,8 @@ class Connection(psycopg.Connection[Any]):
     waits = False  # for the server, in some thread
     # the isolation of a transaction that asks for none, as server, database or role have it
     default_isolation = "read committed"
+    # when this was opened the server took no changes: nor does what began then, whatever came since
+    was_read_only = False
 
     @classmethod
     def connect_within(cls, deadline: float, *args: Any, **kwargs: Any) -> Self:
@@ -44,6 +47,7 @@ class Connection(psycopg.Connection[Any]):
         if looks:
             _primaries[hosts] = connection.info.host, str(connection.info.port)
         connection.deadline = deadline
+        connection.was_read_only = connection.is_read_only()
         with connection.cursor() as cursor:
             connection.autocommit = True
             cursor.execute("SHOW default_transaction_isolation")
@@ -139,6 +143,10 @@ class Connection(psycopg.Connection[Any]):
             self.close()  # in the middle of an answer, whose reader keeps the lock
         elif status != IDLE and not self.closed:  # else the server has rolled back
             super().rollback()
+
+    def is_read_only(self) -> bool:
+        """Tell whether the server itself, and not just a transaction, takes no changes."""
+        return "on" in (self.info.parameter_status(name) for name in READ_ONLY)
 
     def hung_up(self) -> bool:
         """Tell whether the server's end is closed, as far as this machine knows by now."""
