@@ -44,7 +44,8 @@ class Client:
     def ask(self, method: str, path: str, body: Any = None) -> Answer:
         """Send a request and keep what the answer tells."""
         told = {"Cookie": f"read_after={self.token}"} if self.by_cookie else {HEADER: self.token}
-        answer = self.service.request(method, path, body, **(told if self.token else {}))
+        headers: Any = told if self.token else {}
+        answer = self.service.request(method, path, body, **headers)
         if self.by_cookie and COOKIE in answer.headers:
             self.token = answer.headers[COOKIE].partition("=")[2].partition(";")[0]
         elif not self.by_cookie:

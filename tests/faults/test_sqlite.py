@@ -30,7 +30,9 @@ def migrated(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def file(migrated: Path, tmp_path: Path) -> Path:
     """Give a database file with the schema."""
-    return shutil.copy(migrated, tmp_path / "app.db")
+    file = tmp_path / "app.db"
+    shutil.copy(migrated, file)
+    return file
 
 
 def test_eight_writers_lose_no_update(file: Path, serve: Serve) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Barrier, Lock
-from time import sleep
+from time import sleep, time
 from typing import Any
 
 import pytest
@@ -265,6 +265,17 @@ def test_a_connection_past_its_time_is_replaced(make: Make, jitter: float) -> No
 
     # without jitter recycling is QueuePool's own, in whole seconds of the wall clock
     assert len(found) == (3 if jitter else 2)
+
+
+def test_a_clock_set_back_after_a_death_replaces_connections_once(make: Make) -> None:
+    engine = make()
+    found = opened(engine)
+    use(engine)
+    pool(engine)._invalidate_time = time() + 3600  # a death, seen before the clock was set back
+    for _ in range(5):
+        use(engine)
+
+    assert len(found) == 2
 
 
 def test_lifetimes_are_spread_by_the_jitter(make: Make) -> None:

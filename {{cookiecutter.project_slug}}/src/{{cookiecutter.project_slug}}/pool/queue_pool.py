@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 from typing import Any, cast
 
 from sqlalchemy.engine import Dialect
@@ -127,6 +127,8 @@ class FairQueuePool(QueuePool):
 
     def _do_get(self) -> ConnectionPoolEntry:
         asked = monotonic()
+        # SQLAlchemy gives up what was opened before that moment; a clock set back would prolong it
+        self._invalidate_time = min(self._invalidate_time, time())
         entry = self._next_entry(asked)
         if entry is None:
             entry = self._new_entry()
