@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from importlib import import_module
 from threading import Barrier, Lock
 from time import sleep, time
 from typing import Any
@@ -17,11 +18,14 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from {{cookiecutter.project_slug}} import pool as package
 from {{cookiecutter.project_slug}}.pool import (
     FairQueuePool,
 )
 
 LONG = 30  # seconds: a test that waits for as long has failed
+
+queue_pool: Any = import_module(f"{package.__name__}.queue_pool")
 
 Make = Callable[..., Engine]
 
@@ -146,6 +150,78 @@ def test_a_connection_is_never_used_by_two_threads_at_once(engine: Engine) -> No
     assert pool(engine).checkedout() == 0
 
 
+@pytest.fixture
+def slow(make: Make) -> Engine:
+    """One connection and one more, which takes a while to open; the first is there."""
+    engine = make(pool_size=1, max_overflow=1)
+    event.listen(engine, "do_connect", lambda *_: sleep(0.1))
+    use(engine)
+    return engine
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Callable[[Engine], None]:
+    """Have an engine take connecting for very slow."""
+
+    def be_patient(engine: Engine) -> None:
+        monkeypatch.setattr(queue_pool, "PATIENCE", LONG)
+        pool(engine)._connect_time = LONG
+
+    return be_patient
+
+
+def test_who_gets_a_connection_back_soon_opens_none(
+    slow: Engine, patient: Callable[[Engine], None]
+) -> None:
+    found = opened(slow)
+    patient(slow)
+
+    with ThreadPoolExecutor(3) as threads:
+        held = slow.connect()
+        waiters = [in_line(slow, threads) for _ in range(3)]
+        for waiter in waiters:
+            held.close()
+            held = waiter.result(LONG)
+        held.close()
+
+    assert not found
+
+
+def test_who_waits_for_longer_than_connecting_takes_opens_one_more(slow: Engine) -> None:
+    found = opened(slow)
+
+    with slow.connect(), ThreadPoolExecutor(1) as threads:
+        threads.submit(use, slow).result(LONG)
+
+    assert len(found) == 1
+
+
+def test_nobody_waits_for_a_connection_if_none_comes_back(
+    make: Make, patient: Callable[[Engine], None]
+) -> None:
+    engine = make(pool_size=1)
+    with engine.connect(), ThreadPoolExecutor(1) as threads:
+        patient(engine)
+        threads.submit(use, engine).result(LONG / 2)
+
+
+def test_nobody_is_refused_for_a_patient_waiter(
+    make: Make, patient: Callable[[Engine], None]
+) -> None:
+    engine = make(pool_size=1, max_waiting=1)
+    use(engine)
+    patient(engine)
+    with ThreadPoolExecutor(2) as threads:
+        held = engine.connect()
+        first = in_line(engine, threads)
+
+        second = threads.submit(engine.connect)
+
+        first.result(LONG / 2).close()
+        held.close()
+        second.result(LONG / 2).close()
+
+
 def test_who_waits_in_vain_is_told_and_leaves_the_line(make: Make) -> None:
     engine = make(pool_size=1, max_overflow=0, wait_timeout=0.01)
     with engine.connect():
@@ -247,6 +323,16 @@ def test_a_pool_that_was_replaced_closes_what_comes_back_to_it(engine: Engine) -
         engine.dispose()
         assert closed == []
     assert len(closed) == 1
+
+
+def test_a_pool_in_place_of_another_tells_the_same_listener(engine: Engine) -> None:
+    told: list[FairQueuePool] = []
+    pool(engine).taken = lambda pool, connection: told.append(pool)
+
+    engine.dispose()
+    use(engine)
+
+    assert told == [pool(engine)]
 
 
 @pytest.mark.parametrize("jitter", [0, 0.1])

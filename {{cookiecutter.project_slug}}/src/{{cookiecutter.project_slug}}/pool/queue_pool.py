@@ -20,6 +20,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection, Qu
 
 from .observer import Observer
 
+PATIENCE = 0.1  # seconds, at most, for a connection that another one gives back
+
 
 class TooManyWaiting(PoolTimeoutError):
     """Refused at once, as `max_waiting` threads wait for a connection already."""
@@ -30,8 +32,10 @@ class FairQueuePool(QueuePool):
 
     A place is the right to one of `pool_size + max_overflow` connections. A connection that
     comes back goes straight to the longest waiter, and so does the place of one that could
-    not be opened: nobody overtakes, and no wake-up is lost. A child process starts with no
-    connections, and never touches its parent's.
+    not be opened: nobody overtakes, and no wake-up is lost. While connections come back, a place
+    beyond `pool_size` is given only after as long a wait as connecting takes (PATIENCE at most):
+    so nobody waits for longer than twice that, and few are opened to be closed again. A child
+    process starts with no connections, and never touches its parent's.
 
     Beyond QueuePool's own arguments: `max_waiting` threads may wait at once (None: any number);
     a connection idle for more than `ping_after` seconds is pinged before it is handed out (None:
@@ -87,6 +91,8 @@ class FairQueuePool(QueuePool):
         self._entries: dict[ConnectionPoolEntry, _Times] = {}
         # places taken beyond those that are kept; connections that are being opened have one
         self._overflow = -self._size
+        self._returned = -math.inf  # when a connection last came back
+        self._connect_time = 0.0  # what opening the last one took
 
     # what there is
 
@@ -148,6 +154,7 @@ class FairQueuePool(QueuePool):
             record.close()
             return
         used, times.idle_since = times.taken, monotonic()
+        self._returned = times.idle_since
         keep = not self._replaced_by_another
         with self._lock:
             keep = keep and bool(self._waiters or len(self._idle) < self._size)
@@ -163,9 +170,11 @@ class FairQueuePool(QueuePool):
         with self._lock:
             if self._idle and not self._waiters:
                 return self._idle.pop() if self._take_last else self._idle.popleft()
-            waiter = _Waiter()
-            if self.max_waiting is not None:
+            if self.max_waiting is not None and len(self._waiters) >= self.max_waiting:
                 self._refuse_too_many()
+                waiter = _Waiter(0.0)
+            else:
+                waiter = _Waiter(self._patience(asked))
             self._waiters.append(waiter)
             self._serve()
         if not waiter.served:
@@ -174,15 +183,31 @@ class FairQueuePool(QueuePool):
         return waiter.entry
 
     def _refuse_too_many(self) -> None:
+        for waiter in self._waiters:
+            waiter.patience = 0.0
+        self._serve()
         must_wait = self._waiters or not (self._idle or self._has_place())
         if must_wait and len(self._waiters) >= cast(int, self.max_waiting):
             self.tell("timed_out", 0.0)
             raise TooManyWaiting(f"{self.max_waiting} threads wait for a connection already")
 
+    def _patience(self, asked: float) -> float:
+        """Return how long to wait for a connection in use rather than to open one more."""
+        timeout = self.timeout()
+        patience = min(self._connect_time, PATIENCE, math.inf if timeout is None else timeout)
+        return patience if self._overflow >= 0 and asked - self._returned < patience else 0.0
+
     def _await(self, waiter: _Waiter, asked: float) -> None:
         timeout = self.timeout()
         try:
-            if waiter.turn.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
+            patience = waiter.patience
+            if patience > 0:
+                if waiter.turn.acquire(timeout=patience):
+                    return
+                with self._lock:
+                    waiter.patience = 0.0
+                    self._serve()
+            if waiter.turn.acquire(timeout=-1 if timeout is None else max(timeout - patience, 0)):
                 return
         except BaseException:  # such as KeyboardInterrupt
             self._step_out(waiter)
@@ -218,6 +243,8 @@ class FairQueuePool(QueuePool):
             try:
                 if self._idle:
                     entry = self._idle.popleft()
+                elif self._waiters[0].patience:
+                    break
                 else:
                     entry = None
                     self._overflow += 1
@@ -229,11 +256,13 @@ class FairQueuePool(QueuePool):
         return self._size + self._overflow < self.capacity
 
     def _new_entry(self) -> ConnectionPoolEntry:
+        started = monotonic()
         try:
             entry = self._create_connection()
         except BaseException:
             self._leave_place()
             raise
+        self._connect_time = monotonic() - started
         self._entries[entry] = _Times(self._lifetime())
         return entry
 
@@ -364,9 +393,10 @@ class _Times:
 class _Waiter:
     """A thread in line."""
 
-    __slots__ = ("entry", "served", "turn")
+    __slots__ = ("entry", "patience", "served", "turn")
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
+        self.patience = patience  # how long it leaves free places alone
         self.turn = threading.Lock()
         self.turn.acquire()
         self.entry: ConnectionPoolEntry | None = None
