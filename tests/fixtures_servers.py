@@ -1,5 +1,6 @@
 """Fixtures for the servers, and an honest account of what was left out without them."""
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,6 +12,13 @@ SERVERS = ("postgresql", "mariadb", "pgbouncer")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take the length of the soak run; without it there is none."""
     parser.addoption("--soak", type=float, metavar="SECONDS", help="run the soak tests so long")
+
+
+def pytest_configure() -> None:
+    """Let servers hear SIGQUIT, which a shell has its jobs in the background ignore."""
+    number = getattr(signal, "SIGQUIT", None)
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
