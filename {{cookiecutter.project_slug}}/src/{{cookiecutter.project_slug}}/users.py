@@ -51,7 +51,9 @@ def index() -> Response:
     """The names in order of id, a page at a time, as text or JSON."""
     limit = number("limit", LIMIT, 1, MOST)
     after = number("after", 0, 0, LARGEST_ID)
-    page = select(User).where(User.id > after).order_by(User.id).limit(limit + 1)
+    page = select(User).order_by(User.id).limit(limit + 1)
+    if after:
+        page = page.where(User.id > after)
     found = db.session.scalars(page).all()
     users, more = found[:limit], len(found) > limit
     following = url_for(".index", limit=limit, after=users[-1].id) if more else None
