@@ -260,7 +260,8 @@ class Replicas:
                 gone = reason in ("unavailable", "exhausted")
                 if reason == "timeout" or (server is self.primary and not gone):
                     raise
-                server.refused = server.refused or reason == "unavailable"
+                if reason in ("unavailable", "conflict"):
+                    server.refused = True  # until the next look
                 if server is self.primary and not self._fitting(attempt.token or Token()):
                     raise
                 # nothing was written: what was loaded is read again where it is needed
