@@ -249,7 +249,7 @@ class Replicas:
         elif attempt.source not in (self.primary, *self.servers):  # another application's
             return None
         for server in self._one_after_another(attempt):
-            attempt.source, died = server, attempt.died
+            attempt.source, before = server, attempt.died
             try:
                 return state.invoke_statement(bind_arguments={"bind": server.engine})
             except NeedsPrimary:
@@ -260,14 +260,16 @@ class Replicas:
                 gone = reason in ("unavailable", "exhausted")
                 if reason == "timeout" or (server is self.primary and not gone):
                     raise
-                if reason in ("unavailable", "conflict"):
-                    server.refused = True  # until the next look
+                died = getattr(error, "connection_invalidated", False)
+                # until the next look; a primary may have lost this one connection alone
+                if reason in ("unavailable", "conflict") and not (died and server is self.primary):
+                    server.refused = True
                 if server is self.primary and not self._fitting(attempt.token or Token()):
                     raise
                 # nothing was written: what was loaded is read again where it is needed
                 with suppress(SQLAlchemyError):  # the connection may be dead
                     state.session.rollback()
-                attempt.died = died
+                attempt.died = before
         return None
 
     def _may_read(self, state: ORMExecuteState, attempt: Attempt) -> bool:
