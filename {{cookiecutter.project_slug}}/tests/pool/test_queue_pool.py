@@ -18,14 +18,13 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from {{cookiecutter.project_slug}} import pool as package
 from {{cookiecutter.project_slug}}.pool import (
     FairQueuePool,
 )
 
 LONG = 30  # seconds: a test that waits for as long has failed
 
-queue_pool: Any = import_module(f"{package.__name__}.queue_pool")
+queue_pool: Any = import_module(FairQueuePool.__module__)
 
 Make = Callable[..., Engine]
 
