@@ -39,15 +39,19 @@ class Client:
     service: Service
     by_cookie: bool = False
     token: str = ""
+    cookies: dict[str, str] = field(default_factory=dict)
     stale: list[str] = field(default_factory=list)
 
     def ask(self, method: str, path: str, body: Any = None) -> Answer:
         """Send a request and keep what the answer tells."""
-        told = {"Cookie": f"read_after={self.token}"} if self.by_cookie else {HEADER: self.token}
-        headers: Any = told if self.token else {}
+        headers: Any = {HEADER: self.token} if self.token else {}
+        if self.by_cookie:
+            told = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+            headers = {"Cookie": told} if told else {}
         answer = self.service.request(method, path, body, **headers)
         if self.by_cookie and COOKIE in answer.headers:
-            self.token = answer.headers[COOKIE].partition("=")[2].partition(";")[0]
+            name, _, rest = answer.headers[COOKIE].partition("=")
+            self.cookies[name] = rest.partition(";")[0]
         elif not self.by_cookie:
             self.token = answer.headers.get(HEADER, self.token)
         return answer
@@ -214,6 +218,31 @@ def test_whatever_is_no_plain_read_goes_to_the_primary(
     assert all(answer.data["standby"] for answer in answers), answers
     answers = [service.get(f"/probe/where?then={probe}") for _ in range(10)]
     assert not any(answer.data["standby"] for answer in answers), answers
+
+
+@pytest.mark.needs("postgresql")
+def test_who_saw_the_primary_by_hand_sees_nothing_older(calm: Cluster, serve: Serve) -> None:
+    """Though the same request read from a replica before."""
+    service = serve(calm.primary.url(), *WITH_VIEWS, **replicas(calm))
+    wait_for(service, replica_1=True, replica_2=True)
+    client = Client(service)
+
+    assert client.ask("GET", "/probe/where?then=plain").data["standby"]
+    assert client.ask("GET", "/probe/by_hand").data == {"replica": True, "primary": False}
+    assert not client.ask("GET", "/probe/where?then=plain").data["standby"]
+
+
+@pytest.mark.needs("postgresql")
+def test_an_error_that_is_caught_leaves_what_was_loaded(calm: Cluster, serve: Serve) -> None:
+    """As it does without replicas, whichever server found it."""
+    calm.primary.rows("INSERT INTO users (name) VALUES ('loaded')")
+    for standby in calm.standbys:
+        standby.catch_up()
+    service = serve(calm.primary.url(), *WITH_VIEWS, **replicas(calm))
+    wait_for(service, replica_1=True, replica_2=True)
+
+    answers = [service.get("/probe/wrong_and_on") for _ in range(5)]
+    assert set(statuses(answers)) == {200}, answers[0]
 
 
 @pytest.mark.needs("postgresql")

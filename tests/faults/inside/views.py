@@ -17,6 +17,7 @@ from fault_service.db import db
 from fault_service.models import User
 from flask import Flask, request
 from sqlalchemy import select, text
+from sqlalchemy.exc import ProgrammingError
 
 
 def create_app() -> Flask:
@@ -174,3 +175,18 @@ def long_read() -> dict[str, Any]:
     few = "(SELECT id FROM users ORDER BY id LIMIT 130)"
     query = f"SELECT count(*) FROM {few} a, {few} b, {few} c WHERE a.id > b.id AND b.id > c.id"
     return {"count": db.session.scalar(text(query))}
+
+
+def by_hand() -> dict[str, Any]:
+    """Read from a replica, then on a connection that the session gave."""
+    standby = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'in_hot_standby'"
+    replica = db.session.scalar(text(standby)) == "on"
+    return {"replica": replica, "primary": db.session.connection().scalar(text(standby)) == "on"}
+
+
+def wrong_and_on() -> dict[str, Any]:
+    """Load something, meet an error, and go on with what was loaded."""
+    user = db.session.scalars(select(User).order_by(User.id)).first()
+    with suppress(ProgrammingError):
+        db.session.execute(text("SELECT nonsense FROM users"))
+    return {"name": user.name if user else None}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from flask import Flask, request
-from itsdangerous import URLSafeTimedSerializer
-from sqlalchemy import select
+from itsdangerous import TimestampSigner, URLSafeTimedSerializer
+from sqlalchemy import select, text
 
 from {{cookiecutter.project_slug}}.pool import (
     Pool,
@@ -24,6 +24,13 @@ from {{cookiecutter.project_slug}}.pool.replicas import (
 from .conftest import Item, Make, db
 
 SECRET = "0123456789abcdef0123456789abcdef"
+
+
+class Ahead(TimestampSigner):
+    """Signs on a machine whose clock is ahead."""
+
+    def get_timestamp(self) -> int:
+        return super().get_timestamp() + 2
 
 
 def sign(token: Token | tuple[Any, ...] | str, key: str = SECRET, salt: str = "read_after") -> str:
@@ -79,6 +86,26 @@ def test_a_write_is_forgotten_after_its_time_though_reads_go_on() -> None:
             assert told()[0] == Token(*expected, "0/2", "a")
 
 
+def test_a_machine_whose_clock_is_ahead_is_believed() -> None:
+    """Its tokens are the newest ones."""
+    app = Flask("replicas")
+    app.secret_key = SECRET
+    token = Token("0/1", int(time.time()) + 2, "", "")
+    signed = URLSafeTimedSerializer(SECRET, salt="read_after", signer=Ahead).dumps(token)
+    with app.test_request_context(headers={"Read-After": str(signed)}):
+        assert told()[0] == token
+
+
+def test_a_read_that_began_before_a_write_takes_nothing_of_it_away() -> None:
+    """What writes and what reads tell are two cookies."""
+    app = Flask("replicas")
+    app.secret_key = SECRET
+    now = int(time.time())
+    wrote, saw = sign(Token("0/2", now, "", "")), sign(Token("0/1", now - 1, "", "a"))
+    with app.test_request_context(headers={"Cookie": f"read_after={wrote}; read_after_seen={saw}"}):
+        assert told()[0] == Token("0/2", now, "", "a")
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [
@@ -126,6 +153,25 @@ def test_without_a_fit_replica_the_primary_does_for_all(make_app: Make, database
         with app.app_context():
             db.session.remove()
             db.drop_all()
+
+
+def test_a_write_in_autocommit_is_told_too(make_app: Make, database_url: str) -> None:
+    """Nobody knows where it is, so that the primary is read next."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite has no replicas")
+    app = make_app(SQLALCHEMY_REPLICA_URIS=database_url, SECRET_KEY=SECRET)
+
+    @app.post("/items")
+    def items() -> str:
+        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("CREATE TABLE IF NOT EXISTS pool_told (id int)"))
+            connection.execute(text("DROP TABLE pool_told"))
+        return ""
+
+    with app.test_client() as client:
+        token = client.post("/items").headers["Read-After"]
+    with app.test_request_context(headers={"Read-After": token}):
+        assert told()[0].seen == "?"
 
 
 def test_without_replicas_clients_are_told_nothing(make_app: Make) -> None:

@@ -196,12 +196,13 @@ def _connect(
 
 def _ping(dialect: Dialect, timeout: float, connection: Any) -> bool:
     kept, connection.deadline = connection.deadline, timeout
+    connection.alone = True
     try:
         return dialect.do_ping(connection)
     except dialect.loaded_dbapi.Error:
         return False
     finally:
-        connection.deadline = kept
+        connection.deadline, connection.alone = kept, False
 
 
 def _died(

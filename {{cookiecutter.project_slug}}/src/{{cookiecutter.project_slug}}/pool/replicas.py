@@ -30,13 +30,14 @@ from sqlalchemy.orm import ORMExecuteState, SessionTransactionOrigin
 
 from .drivers import POSITIONS
 from .errors import reason_of
+from .queue_pool import FairQueuePool
 from .requests import UNKNOWN, Attempt, current
 from .settings import SettingError
 from .transactions import NeedsPrimary
 
 logger = logging.getLogger(__name__)
 
-COOKIE, HEADER = "read_after", "Read-After"
+COOKIE, SEEN_COOKIE, HEADER = "read_after", "read_after_seen", "Read-After"
 VALID = 30  # seconds: a log's positions mean nothing after a fail-over, so they must not last
 RENEWED = 10  # seconds after which a client is told again what has not changed
 SOON, SELDOM = 0.03, 1.0  # seconds between looks at a server that somebody waits for, and others
@@ -79,7 +80,7 @@ class Server:
         self.engine = engine
         self.name = name
         # the same in every worker and for every order of the setting
-        self.key = f"{crc32(repr((url.host, url.port, url.query)).encode()):x}"
+        self.key = f"{crc32(repr((url.host, url.port, url.query.get('host'))).encode()):x}"
         self.question = text(question)
         self.position: Position | None = None  # that it has reached, at least
         self.fresh_at = -math.inf  # all that was committed before it is there
@@ -90,10 +91,11 @@ class Server:
     @property
     def away(self) -> bool:
         """Whether it could not be reached, or lets somebody wait."""
-        looks = self._looks
-        return self.refused or (
-            looks is not None and looks[0] == os.getpid() and monotonic() - looks[1] > PATIENCE
-        )
+        looks, pool = self._looks, self.engine.pool
+        if looks is None or looks[0] != os.getpid() or monotonic() - looks[1] <= PATIENCE:
+            return self.refused
+        busy = isinstance(pool, FairQueuePool) and pool.waiting() > 0  # the look waits in line
+        return self.refused or not busy
 
     def has(self, *positions: str) -> bool:
         """Tell whether it is surely past these positions."""
@@ -198,7 +200,7 @@ class Replicas:
     def _fitting(self, token: Token) -> list[Server]:
         usable = self.usable()
         same = [server for server in usable if server.key == token.source]
-        if same:
+        if same and same[0].has(token.written):
             return same
         if self.primary.away:  # what was only seen may be seen no more, what was written must be
             return [server for server in usable if server.has(token.written)]
@@ -248,6 +250,8 @@ class Replicas:
             attempt.source = self.choose(attempt.token)
         elif attempt.source not in (self.primary, *self.servers):  # another application's
             return None
+        if attempt.seen:  # the primary was read by hand
+            attempt.source = self.primary
         for server in self._one_after_another(attempt):
             attempt.source, before = server, attempt.died
             try:
@@ -258,17 +262,17 @@ class Replicas:
             except (DBAPIError, PoolTimeoutError) as error:
                 reason = reason_of(error)
                 gone = reason in ("unavailable", "exhausted")
-                if reason == "timeout" or (server is self.primary and not gone):
-                    raise
                 died = getattr(error, "connection_invalidated", False)
+                if server is self.primary and not gone:
+                    raise
                 # until the next look; a primary may have lost this one connection alone
-                if reason in ("unavailable", "conflict") and not (died and server is self.primary):
+                if reason not in (None, "exhausted") and not (died and server is self.primary):
                     server.refused = True
                 if server is self.primary and not self._fitting(attempt.token or Token()):
                     raise
-                # nothing was written: what was loaded is read again where it is needed
-                with suppress(SQLAlchemyError):  # the connection may be dead
-                    state.session.rollback()
+                if died:  # nothing was written: what was loaded is read again where it is needed
+                    with suppress(SQLAlchemyError):
+                        state.session.rollback()
                 attempt.died = before
         return None
 
@@ -278,6 +282,7 @@ class Replicas:
         return (
             attempt.safe
             and not attempt.transaction
+            and not session.twophase
             and not (state.is_insert or state.is_update or state.is_delete)
             and "bind" not in state.bind_arguments
             and not (session.new or session.deleted or session.dirty)
@@ -350,15 +355,28 @@ def _serializer() -> URLSafeTimedSerializer:
 
 def told() -> tuple[Token, float]:
     """Return what this client wrote and saw, if still valid, and when it was told that."""
-    signed = request.headers.get(HEADER) or request.cookies.get(COOKIE)
+    header = request.headers.get(HEADER)
+    if header:
+        return _read_token(header)
+    wrote, _ = _read_token(request.cookies.get(COOKIE))
+    saw, at = _read_token(request.cookies.get(SEEN_COOKIE))
+    if wrote.written_at >= saw.written_at:
+        saw = saw._replace(written=wrote.written, written_at=wrote.written_at)
+    return saw, at
+
+
+def _read_token(signed: str | None) -> tuple[Token, float]:
     if not signed:
         return Token(), 0.0
     try:
-        found, at = _serializer().loads(signed, max_age=VALID, return_timestamp=True)
+        found, at = _serializer().loads(signed, return_timestamp=True)
         token = Token(*found)
     except (BadData, TypeError):
         return Token(), 0.0
-    if token.written and time() - token.written_at > VALID:
+    now = time()  # another machine's clock may be ahead
+    if abs(now - at.timestamp()) > VALID:
+        return Token(), 0.0
+    if token.written and now - token.written_at > VALID:
         token = token._replace(written="", written_at=0)
     return token, at.timestamp()
 
@@ -376,7 +394,8 @@ def _tell(response: Response) -> Response:
         signed = _serializer().dumps(after)
         response.headers[HEADER] = signed
         response.set_cookie(
-            COOKIE,
+            # a read that began before a write must not take its cookie's place
+            COOKIE if attempt.written else SEEN_COOKIE,
             signed,
             max_age=VALID,
             path=current_app.session_interface.get_cookie_path(current_app),
@@ -391,7 +410,9 @@ def _next(before: Token, attempt: Attempt, replicas: Replicas) -> Token | None:
     """Return what the client is to bring back next time; None if it need not."""
     if attempt.written:
         return Token(attempt.written, int(time()))
-    if attempt.source is None or attempt.source is replicas.primary:
-        seen = UNKNOWN if attempt.transaction else attempt.seen
-        return before._replace(seen=seen, source="") if seen else None
-    return before._replace(seen="", source=attempt.source.key)
+    replica = attempt.source if attempt.source is not replicas.primary else None
+    if attempt.transaction or (attempt.seen and replica):
+        return before._replace(seen=UNKNOWN, source="")
+    if replica:
+        return before._replace(seen="", source=replica.key)
+    return before._replace(seen=attempt.seen, source="") if attempt.seen else None

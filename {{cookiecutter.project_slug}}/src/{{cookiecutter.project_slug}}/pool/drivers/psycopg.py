@@ -32,6 +32,7 @@ class Connection(psycopg.Connection[Any]):
     deadline: float | None = None
     follows = False  # says where the server's log is after commits and reads
     only_reads = False  # a transaction would find no use
+    alone = False  # in autocommit for a statement that needs no transaction
     waits = False  # for the server, in some thread
     # the isolation of a transaction that asks for none, as server, database or role have it
     default_isolation = "read committed"
@@ -48,11 +49,11 @@ class Connection(psycopg.Connection[Any]):
             _primaries[hosts] = connection.info.host, str(connection.info.port)
         connection.deadline = deadline
         connection.was_read_only = connection.is_read_only()
+        connection.alone = connection.autocommit = True
         with connection.cursor() as cursor:
-            connection.autocommit = True
             cursor.execute("SHOW default_transaction_isolation")
             connection.default_isolation = cursor.fetchall()[0][0]
-            connection.autocommit = False
+        connection.alone = connection.autocommit = False
         return connection
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
@@ -68,7 +69,8 @@ class Connection(psycopg.Connection[Any]):
             raise
         finally:
             self.waits = False
-            if self.pgconn.transaction_status != IDLE and not self.autocommit:
+            # in autocommit each statement may have been a transaction of its own
+            if not self.alone and (self.autocommit or self.pgconn.transaction_status != IDLE):
                 note_transaction()
 
     def may_read_alone(self, cursor: Any) -> bool:
@@ -83,7 +85,7 @@ class Connection(psycopg.Connection[Any]):
 
     def read_alone(self, cursor: Any, statement: str, parameters: Any) -> None:
         """Run one statement, which only reads, outside of a transaction."""
-        self.autocommit = True  # in the client alone: nothing is sent
+        self.alone = self.autocommit = True  # in the client alone: nothing is sent
         try:
             if self.follows:
                 note_seen(self._followed(cursor, statement, parameters))
@@ -97,6 +99,7 @@ class Connection(psycopg.Connection[Any]):
         finally:
             if self.pgconn.transaction_status == IDLE:
                 self.autocommit = False
+            self.alone = False
         if failed:
             # a transaction must have failed, as what is sent after this would see
             cursor.execute(statement, parameters)
@@ -132,7 +135,7 @@ class Connection(psycopg.Connection[Any]):
         asked = self.cursor()
         with self.pipeline():
             cursor.execute(statement, parameters)
-            asked.execute(POSITIONS["psycopg"][0])
+            asked.execute(POSITIONS["psycopg"][0], prepare=False)  # what fails is not to be kept
         found: str | None = asked.fetchall()[0][0]
         return found
 
