@@ -42,3 +42,13 @@ def test_a_connection_that_died_before_commit_is_none(
 
     assert answer.is_clean_refusal, answer
     assert database.names() == []
+
+
+def test_what_was_saved_in_autocommit_is_not_saved_again(database: Database, serve: Serve) -> None:
+    """Though the request is safe, and its session's connection died under a read."""
+    service = serve(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
+
+    answer = service.get("/probe/save_in_autocommit_and_die")
+
+    assert answer.is_clean_refusal, answer
+    assert database.names() == ["once"]

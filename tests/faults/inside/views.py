@@ -190,3 +190,19 @@ def wrong_and_on() -> dict[str, Any]:
     with suppress(ProgrammingError):
         db.session.execute(text("SELECT nonsense FROM users"))
     return {"name": user.name if user else None}
+
+
+def save_in_autocommit_and_die() -> dict[str, Any]:
+    """Read, save something at once, and read on a connection that has died."""
+    db.session.scalars(select(User)).all()
+    own = db.session.connection().connection.driver_connection
+    assert own is not None
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
+        other.execute(text("INSERT INTO users (name) VALUES ('once')"))
+        if db.engine.dialect.name == "postgresql":
+            other.exec_driver_sql(f"SELECT pg_terminate_backend({own.info.backend_pid})")
+        else:
+            other.exec_driver_sql(f"KILL {own.thread_id()}")
+    time.sleep(0.2)
+    db.session.scalars(select(User)).all()
+    return {}
