@@ -52,3 +52,16 @@ def test_what_was_saved_in_autocommit_is_not_saved_again(database: Database, ser
 
     assert answer.is_clean_refusal, answer
     assert database.names() == ["once"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_view_that_is_done_is_answered_though_its_connection_died(
+    database: Database, serve: Serve, method: str
+) -> None:
+    """The ROLLBACK at its end fails, and the server has rolled back by itself."""
+    service = serve(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
+
+    answers = [service.request(method, "/probe/die_before_the_end") for _ in range(3)]
+
+    assert [answer.status for answer in answers] == [200] * 3, answers
+    assert service.get().status == 200

@@ -206,3 +206,17 @@ def save_in_autocommit_and_die() -> dict[str, Any]:
     time.sleep(0.2)
     db.session.scalars(select(User)).all()
     return {}
+
+
+def die_before_the_end() -> dict[str, Any]:
+    """Have the connection of a transaction killed, and use it no more."""
+    db.session.scalars(select(User).with_for_update()).all()
+    own = db.session.connection().connection.driver_connection
+    assert own is not None
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
+        if db.engine.dialect.name == "postgresql":
+            other.exec_driver_sql(f"SELECT pg_terminate_backend({own.info.backend_pid})")
+        else:
+            other.exec_driver_sql(f"KILL {own.thread_id()}")
+    time.sleep(0.2)
+    return {"done": True}

@@ -145,7 +145,10 @@ class Connection(psycopg.Connection[Any]):
         if status == TransactionStatus.ACTIVE and not self.waits:
             self.close()  # in the middle of an answer, whose reader keeps the lock
         elif status != IDLE and not self.closed:  # else the server has rolled back
-            super().rollback()
+            try:
+                super().rollback()
+            except psycopg.OperationalError:  # it is gone, and has rolled back too
+                self.close()
 
     def is_read_only(self) -> bool:
         """Tell whether the server itself, and not just a transaction, takes no changes."""

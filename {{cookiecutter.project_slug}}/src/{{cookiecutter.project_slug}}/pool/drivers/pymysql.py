@@ -200,7 +200,10 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
             return
         if self._unsure or not super().get_autocommit() or self.in_transaction:
             self._unsure = False
-            super().rollback()
+            try:
+                super().rollback()
+            except (pymysql.OperationalError, pymysql.InterfaceError):  # it is gone: as good
+                self.close()
 
     def hung_up(self) -> bool:
         """Tell whether the server's end is closed, as far as this machine knows by now."""
