@@ -50,9 +50,13 @@ class Connection(psycopg.Connection[Any]):
         connection.deadline = deadline
         connection.was_read_only = connection.is_read_only()
         connection.alone = connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("SHOW default_transaction_isolation")
-            connection.default_isolation = cursor.fetchall()[0][0]
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW default_transaction_isolation")
+                connection.default_isolation = cursor.fetchall()[0][0]
+        except BaseException:
+            connection.close()  # at once, not when the garbage collector comes by
+            raise
         connection.alone = connection.autocommit = False
         return connection
 
