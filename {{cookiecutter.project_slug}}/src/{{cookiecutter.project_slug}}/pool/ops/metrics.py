@@ -183,7 +183,11 @@ def _apply_soon() -> None:
     while _thread_runs:
         sleep(SOON)
         _thread_runs = bool(_changes or _stale)  # before the last look
-        catch_up()
+        try:
+            catch_up()
+        except BaseException:  # such as a full disk: the next change starts another thread
+            _thread_runs = False
+            raise
 
 
 def _apply() -> None:
