@@ -146,6 +146,7 @@ def test_a_silent_network_acknowledges_nothing(
             psycopg.connect(dsn, connect_timeout=2)
         network.speak()
         connect(dsn).close()
+    servers.wait_until(lambda: network.open_connections == 0)  # what gave up in silence too
 
 
 @pytest.mark.needs("pgbouncer")

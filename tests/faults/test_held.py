@@ -49,7 +49,7 @@ def test_a_frozen_server_holds_no_request_longer_than_its_timeouts(
         answers = load(lambda n: ask(service, n), 8, 4)
     servers.wait_until(lambda: service.get().status == 200)
 
-    assert all(answer.is_honest for answer in answers), answers
+    assert [answer for answer in answers if not answer.is_honest] == []
     assert max(answer.seconds for answer in answers) < servers.paced(LONGEST)
 
 
@@ -84,9 +84,12 @@ def test_a_black_hole_holds_no_request_longer_than_its_timeouts(
 
     between.silence()
     answers = load(lambda n: ask(service, n), 8, 4)
+    if isinstance(database.server, servers.PostgreSQL):
+        # the server gives them up too: by itself it would count them for two hours
+        servers.wait_until(lambda: database.connections() == [], 20)
     between.speak()
 
-    assert all(answer.is_honest for answer in answers), answers
+    assert [answer for answer in answers if not answer.is_honest] == []
     assert max(answer.seconds for answer in answers) < servers.paced(LONGEST)
     servers.wait_until(lambda: service.get().status == 200)
 

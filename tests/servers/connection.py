@@ -47,6 +47,19 @@ def can_silence() -> bool:
     return True
 
 
+def look_after(target: Socket) -> None:
+    """Have the kernel ask once a second whether the other end is still there.
+
+    Who gives up while the proxy is silent says so once (a reset) or never (TCP_USER_TIMEOUT), and
+    the proxy would keep its half, and the server's connection, for ever.
+    """
+    if sys.platform == "linux":
+        target.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        target.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+        target.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+        target.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 120)  # no silence is longer
+
+
 class Side(asyncio.Protocol):
     """One socket of a connection, and what is still to be sent to it."""
 
@@ -64,8 +77,10 @@ class Side(asyncio.Protocol):
             transport.abort()
             return
         self.transport = transport
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        set_deaf(transport.get_extra_info("socket"), deaf=self.connection.proxy.is_silent)
+        handle = transport.get_extra_info("socket")
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        look_after(handle)
+        set_deaf(handle, deaf=self.connection.proxy.is_silent)
         self.connection.made(self)
         self.flush()
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import psutil
 
 from .guard import kill_tree
+from .waiting import wait_until
 from .workshop import environment, free_port, make_folder
 
 USER = "flask_pool"
@@ -98,7 +99,9 @@ class Server(ABC):
     def pause(self) -> None:
         """Freeze the server: its machine still acknowledges TCP, but nothing answers."""
         if self.process is not None:
-            self._signal(self.process.pid, signal.SIGSTOP)
+            stopping = self._signal(self.process.pid, signal.SIGSTOP)
+            # on a busy machine its threads answer for a while longer
+            wait_until(lambda: not any(map(_runs, stopping)), 20)
 
     def resume(self) -> None:
         """Let a paused server go on."""
@@ -124,14 +127,25 @@ class Server(ABC):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @staticmethod
-    def _signal(pid: int, number: signal.Signals) -> None:
+    def _signal(pid: int, number: signal.Signals) -> list[psutil.Process]:
         # the parent first: once it is frozen it starts no further child
+        signalled = []
         with contextlib.suppress(psutil.NoSuchProcess):
             parent = psutil.Process(pid)
             parent.send_signal(number)
+            signalled.append(parent)
             for child in parent.children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     child.send_signal(number)
+                    signalled.append(child)
+        return signalled
+
+
+def _runs(process: psutil.Process) -> bool:
+    ended = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() not in ended
+    return False
 
 
 S = TypeVar("S", bound=Server)

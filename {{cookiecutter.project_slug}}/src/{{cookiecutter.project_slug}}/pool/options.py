@@ -141,7 +141,12 @@ def _psycopg(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
         args["prepare_threshold"] = None
     else:
         timeout = int(settings["SQLALCHEMY_STATEMENT_TIMEOUT"] * 1000)
-        args["options"] = f"-c statement_timeout={timeout}"
+        args["options"] = f"-c statement_timeout={timeout}" + "".join(
+            # the server gives up connections that the network swallowed as soon as the client:
+            # by default they count for two hours
+            f" -c tcp_keepalives_{name}={args[f'keepalives_{name}']}"
+            for name in ("idle", "interval", "count")
+        )
     return {name: value for name, value in args.items() if name not in url.query}
 
 

@@ -246,8 +246,8 @@ class Replicas:
         if attempt is None or not self._may_read(state, attempt):
             return None
         if attempt.source is None:
-            attempt.token, _ = told()
-            attempt.source = self.choose(attempt.token)
+            attempt.told = told()
+            attempt.source = self.choose(attempt.told[0])
         elif attempt.source not in (self.primary, *self.servers):  # another application's
             return None
         if attempt.seen:  # the primary was read by hand
@@ -268,7 +268,7 @@ class Replicas:
                 # until the next look; a primary may have lost this one connection alone
                 if reason not in (None, "exhausted") and not (died and server is self.primary):
                     server.refused = True
-                if server is self.primary and not self._fitting(attempt.token or Token()):
+                if server is self.primary and not self._fitting(attempt.told[0]):
                     raise
                 if died:  # nothing was written: what was loaded is read again where it is needed
                     with suppress(SQLAlchemyError):
@@ -295,7 +295,7 @@ class Replicas:
         yield attempt.source
         if attempt.source is not self.primary:
             yield self.primary
-        yield from self._fitting(attempt.token or Token())
+        yield from self._fitting(attempt.told[0])
         yield self.primary  # whose error is the answer
 
 
@@ -383,13 +383,15 @@ def _read_token(signed: str | None) -> tuple[Token, float]:
 
 def _tell(response: Response) -> Response:
     attempt = current.get()
-    if attempt is None:
-        return response
+    if attempt is None or not (
+        attempt.written or attempt.seen or attempt.transaction or attempt.source
+    ):
+        return response  # it had nothing to do with the database
     replicas: Replicas = current_app.extensions["pool"].replicas
     if attempt.written:
         replicas.look(SOON)  # so that the next read may find a replica that has it
-    before, at = told()
-    after = _next(attempt.token or before, attempt, replicas)
+    before, at = attempt.told or told()
+    after = _next(before, attempt, replicas)
     if after is not None and (after != before or time() - at > RENEWED):
         signed = _serializer().dumps(after)
         response.headers[HEADER] = signed

@@ -51,7 +51,7 @@ class Attempt:
     """One run of a request, and what it did with the database."""
 
     __slots__ = (
-        "died", "once", "readers", "safe", "seen", "source", "streams", "taken", "token",
+        "died", "once", "readers", "safe", "seen", "source", "streams", "taken", "told",
         "transaction", "unread", "writer", "written",
     )  # fmt: skip
 
@@ -69,7 +69,7 @@ class Attempt:
         # with replicas: positions of the primary's log, and where the request reads from
         self.written = self.seen = ""
         self.source: Any = None
-        self.token: Any = None
+        self.told: Any = None
 
     def may_run_again(self) -> bool:
         """Tell whether all of it can be done once more, as if for the first time."""
