@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -146,7 +148,20 @@ def test_a_silent_network_acknowledges_nothing(
             psycopg.connect(dsn, connect_timeout=2)
         network.speak()
         connect(dsn).close()
-    servers.wait_until(lambda: network.open_connections == 0)  # what gave up in silence too
+
+
+@pytest.mark.skipif(not servers.can_silence(), reason="this system lets only root silence it")
+def test_who_left_a_silent_network_is_gone_after_it(
+    postgresql: servers.PostgreSQL, proxy: OpenProxy
+) -> None:
+    """A reset is sent once, and was swallowed."""
+    network = proxy(postgresql.port)
+    with socket.create_connection(("127.0.0.1", network.port)) as client:
+        servers.wait_until(lambda: network.open_connections == 1)
+        network.silence()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    network.speak()
+    servers.wait_until(lambda: network.open_connections == 0, 30)
 
 
 @pytest.mark.needs("pgbouncer")

@@ -39,13 +39,13 @@ class Usage:
     connections: int
 
     @classmethod
-    def of(cls, service: Service, database: Database) -> Usage:
+    def of(cls, service: Service, database: Database, port: int) -> Usage:
         """Let the service come to rest, then measure."""
         load(lambda _: service.get(), 200)
         servers.wait_until(lambda: service.metric("db_client_connection_count", state="used") == 0)
         deadline = time.monotonic() + 30
         while (shown := counts(service, database))[0] != shown[1]:
-            assert time.monotonic() < deadline, shown
+            assert time.monotonic() < deadline, (*shown, sockets(service, port))
             time.sleep(0.1)
         workers = service.workers()
         return cls(
@@ -58,6 +58,16 @@ class Usage:
 def counts(service: Service, database: Database) -> tuple[int, int]:
     """Give the number of connections that the server has and that the service counts."""
     return len(database.connections()), int(service.metric("db_client_connection_count"))
+
+
+def sockets(service: Service, port: int) -> Counter[str]:
+    """Give the states of the workers' connections to a port."""
+    return Counter(
+        connection.status
+        for worker in service.workers()
+        for connection in worker.net_connections("tcp")
+        if connection.raddr and connection.raddr.port == port
+    )
 
 
 def ask(service: Service, number: int) -> Answer:
@@ -100,7 +110,7 @@ def test_everything_is_flat_after_random_faults(
         "delay": lambda: setattr(between, "delay_to_client", random.choice([0.0, 0.02])),
     }
     load(lambda number: ask(service, number), 1000)  # what caches hold by now, they hold
-    before = Usage.of(service, database)
+    before = Usage.of(service, database, between.port)
     workers = {worker.pid for worker in service.workers()}
     done: Counter[str] = Counter()
     end = time.monotonic() + soak_seconds
@@ -113,7 +123,7 @@ def test_everything_is_flat_after_random_faults(
             time.sleep(random.uniform(0.2, 3))
     between.delay_to_client = 0
     time.sleep(2)
-    after = Usage.of(service, database)
+    after = Usage.of(service, database, between.port)
 
     print(f"\n{len(answers)} answers {statuses(answers)}, faults {dict(done)}, {before} -> {after}")
     refused = [answer for answer in answers if answer.status not in (200, 201)]
