@@ -67,7 +67,10 @@ def test_bench_shows_what_a_network_adds(
     assert not [words for words in mine if any(word.endswith("latency.py") for word in words)]
 
 
-@pytest.mark.parametrize(("form", "begin"), [("svg", b"<?xm"), ("png", b"\x89PNG")])
+@pytest.mark.parametrize(
+    ("form", "begin"),
+    [("svg", b"<?xm"), pytest.param("png", b"\x89PNG", marks=pytest.mark.repeat)],
+)
 def test_bench_draws_a_picture(
     pool: Pool, database: str, tmp_path: Path, form: str, begin: bytes
 ) -> None:

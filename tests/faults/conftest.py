@@ -109,6 +109,18 @@ def database(request: pytest.FixtureRequest) -> Database:
     return found
 
 
+@pytest.fixture(
+    params=[
+        pytest.param("postgresql", marks=pytest.mark.needs("postgresql")),
+        pytest.param("mariadb", marks=[pytest.mark.needs("mariadb"), pytest.mark.repeat]),
+    ]
+)
+def any_database(request: pytest.FixtureRequest) -> Database:
+    """Give a database to tests of what no driver has a part in."""
+    found: Database = request.getfixturevalue(f"on_{request.param}")
+    return found
+
+
 @pytest.fixture
 def serve(project: Project) -> Iterator[Serve]:
     """Give a function that starts the service on a database; all are stopped after the test."""

@@ -23,12 +23,12 @@ def report(project: Project, database: Database, *command: str, **settings: Sett
 
 
 def test_twenty_threads_on_two_connections_get_equal_shares(
-    database: Database, project: Project
+    any_database: Database, project: Project
 ) -> None:
     """The busiest has at most 1.5 times the checkouts of the idlest, and nobody times out."""
     found = report(
         project,
-        database,
+        any_database,
         "fairness.py",
         SQLALCHEMY_POOL_SIZE=2,
         SQLALCHEMY_MAX_OVERFLOW=0,
@@ -40,11 +40,11 @@ def test_twenty_threads_on_two_connections_get_equal_shares(
     assert max(found["counts"]) <= 1.5 * min(found["counts"])
 
 
-def test_no_slot_is_lost_however_checkouts_end(database: Database, project: Project) -> None:
+def test_no_slot_is_lost_however_checkouts_end(any_database: Database, project: Project) -> None:
     """The pool's counts, its metrics and the server's own list agree at the end."""
     found = report(
         project,
-        database,
+        any_database,
         "stress.py",
         "40",
         SQLALCHEMY_POOL_SIZE=3,

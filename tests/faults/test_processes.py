@@ -67,7 +67,9 @@ def asleep(database: Database) -> int:
     return sum("sleep(" in str(statement).lower() for statement in running)
 
 
-@pytest.mark.parametrize("options", [(), ("--preload",)], ids=["plain", "preload"])
+@pytest.mark.parametrize(
+    "options", [pytest.param((), id="plain", marks=pytest.mark.repeat), ("--preload",)]
+)
 def test_workers_do_not_use_what_the_process_before_them_used(
     database: Database, serve: Serve, options: tuple[str, ...]
 ) -> None:
@@ -129,47 +131,47 @@ def test_sigterm_lets_requests_end_and_closes_every_connection(
     assert "Traceback" not in service.log()
 
 
-def test_the_service_goes_on_without_a_killed_worker(database: Database, serve: Serve) -> None:
+def test_the_service_goes_on_without_a_killed_worker(any_database: Database, serve: Serve) -> None:
     """SIGKILL of a worker costs its own requests; a new one comes, and the counts are right."""
-    service = serve(database.url())
-    servers.wait_until(lambda: len(database.connections()) == 8)
+    service = serve(any_database.url())
+    servers.wait_until(lambda: len(any_database.connections()) == 8)
     victim = service.workers()[0]
 
     victim.send_signal(signal.SIGKILL)
     servers.wait_until(lambda: victim.pid not in {worker.pid for worker in service.workers()})
     servers.wait_until(lambda: len(service.workers()) == 2)
-    servers.wait_until(lambda: len(database.connections()) == 8)
+    servers.wait_until(lambda: len(any_database.connections()) == 8)
     answers = load(lambda _: service.get(), 200)
 
     assert statuses(answers) == {200: 200}
-    assert len(database.connections()) == 8
+    assert len(any_database.connections()) == 8
     servers.wait_until(lambda: service.metric("db_client_connection_count") == 8)
     assert service.metric("db_client_connection_max") == 8
 
 
 def test_a_master_that_is_upgraded_counts_on_when_the_old_one_has_gone(
-    database: Database, serve: Serve
+    any_database: Database, serve: Serve
 ) -> None:
     """After a reload (SIGHUP), SIGUSR2 hands on the environment that the settings changed."""
-    service = serve(database.url())
+    service = serve(any_database.url())
     assert service.process is not None
     old = psutil.Process(service.process.pid)
     first = set(service.workers())
     old.send_signal(signal.SIGHUP)
     servers.wait_until(lambda: len(set(service.workers()) - first) == 2)
-    servers.wait_until(lambda: len(database.connections()) == 8)
+    servers.wait_until(lambda: len(any_database.connections()) == 8)
     old.send_signal(signal.SIGUSR2)
     masters: list[psutil.Process] = []
 
     def taken_over() -> bool:
         masters[:] = [child for child in old.children() if len(children(child)) == 2]
-        return len(masters) == 1 and len(database.connections()) == 16
+        return len(masters) == 1 and len(any_database.connections()) == 16
 
     servers.wait_until(taken_over)
     new = masters[0]
     try:
         service.stop()
-        servers.wait_until(lambda: len(database.connections()) == 8)
+        servers.wait_until(lambda: len(any_database.connections()) == 8)
 
         assert statuses(load(lambda _: service.get(), 40)) == {200: 40}
         servers.wait_until(lambda: service.metric("db_client_connection_count") == 8)
@@ -177,21 +179,21 @@ def test_a_master_that_is_upgraded_counts_on_when_the_old_one_has_gone(
         servers.wait_until(lambda: service.metric(waits) >= 48)
     finally:
         new.terminate()
-        servers.wait_until(lambda: not database.connections())
+        servers.wait_until(lambda: not any_database.connections())
 
 
 def test_each_worker_opens_its_pool_before_the_first_request(
-    database: Database, serve: Serve
+    any_database: Database, serve: Serve
 ) -> None:
     """pool_size connections for each, and the first requests open none."""
-    service = serve(database.url(), WEB_CONCURRENCY=2, SQLALCHEMY_POOL_SIZE=3)
-    servers.wait_until(lambda: len(database.connections()) == 6)
-    key = "pid" if isinstance(database.server, servers.PostgreSQL) else "ID"
-    before = {row[key] for row in database.connections()}
+    service = serve(any_database.url(), WEB_CONCURRENCY=2, SQLALCHEMY_POOL_SIZE=3)
+    servers.wait_until(lambda: len(any_database.connections()) == 6)
+    key = "pid" if isinstance(any_database.server, servers.PostgreSQL) else "ID"
+    before = {row[key] for row in any_database.connections()}
 
     assert statuses(load(lambda _: service.get(), 40)) == {200: 40}
 
-    assert {row[key] for row in database.connections()} == before
+    assert {row[key] for row in any_database.connections()} == before
 
 
 def test_deployments_that_migrate_at_once_take_turns(database: Database, project: Project) -> None:
