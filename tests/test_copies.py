@@ -87,7 +87,7 @@ def shell(template: Path, tmp_path: Path) -> Shell:
         ),
     ],
 )
-@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("refused", [False, pytest.param(True, marks=pytest.mark.repeat)])
 def test_the_copy_that_cookiecutter_keeps_is_named(
     shell: Shell, settings: dict[str, str], options: list[str], kept_in: str, refused: bool
 ) -> None:

@@ -100,7 +100,7 @@ def test_an_update_brings_the_template_s_changes_and_keeps_the_project_s(
     assert state["commit"] == git(own_template, "rev-parse", "HEAD").strip()
 
 
-@pytest.mark.parametrize("by_url", [False, True])
+@pytest.mark.parametrize("by_url", [False, pytest.param(True, marks=pytest.mark.repeat)])
 def test_an_update_uses_the_new_version_of_the_template_s_extension(
     own_template: Path, tmp_path: Path, by_url: bool
 ) -> None:
@@ -133,7 +133,7 @@ def test_a_password_in_cruft_s_answers_is_kept_out_of_an_outer_repository(
     assert "hunter2" not in git(tmp_path, "cat-file", "--batch", "--batch-all-objects")
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.repeat), True])
 def test_a_password_in_cruft_s_answers_is_kept_out_of_git(
     own_template: Path, tmp_path: Path, masked: bool
 ) -> None:

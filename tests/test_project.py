@@ -50,10 +50,6 @@ Get = Callable[[str], BakedProject]
 newest_tools = pytest.mark.skipif(
     RESOLUTION != "highest", reason="style and types are checked with the newest tools only"
 )
-most_in_repeats = [
-    name if name == "defaults" else pytest.param(name, marks=pytest.mark.repeat)
-    for name in VARIANTS
-]
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +119,9 @@ def test_its_suite_passes_on_sqlite_with_any_python(installed: Get) -> None:
 
 
 @pytest.mark.project
-@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+@pytest.mark.parametrize(
+    "server", ["postgresql", pytest.param("mariadb", marks=pytest.mark.repeat)]
+)
 def test_its_suite_passes_whole_on_a_server(
     installed: Get, baked: Get, server: str, request: pytest.FixtureRequest
 ) -> None:
@@ -161,8 +159,9 @@ def test_its_style_is_clean(installed: Get, baked: Get, variant: str) -> None:
 
 
 @newest_tools
+@pytest.mark.repeat
 @pytest.mark.project
-@pytest.mark.parametrize("variant", most_in_repeats)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_its_types_are_clean(installed: Get, variant: str) -> None:
     """Its own strict settings find nothing."""
     run(installed(variant), "mypy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -126,6 +127,18 @@ def serve(project: Project) -> Iterator[Serve]:
     """Give a function that starts the service on a database; all are stopped after the test."""
     with ExitStack() as stack:
 
+        def start(url: str, *arguments: str, **settings: Setting) -> Service:
+            return stack.enter_context(running(Service(project, url, *arguments, **settings)))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def share(project: Project) -> Iterator[Serve]:
+    """Give a function that starts a service once for all tests of a module that ask for it."""
+    with ExitStack() as stack:
+
+        @functools.cache
         def start(url: str, *arguments: str, **settings: Setting) -> Service:
             return stack.enter_context(running(Service(project, url, *arguments, **settings)))
 

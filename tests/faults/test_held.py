@@ -39,10 +39,10 @@ def ask(service: Service, number: int) -> Answer:
 
 
 def test_a_frozen_server_holds_no_request_longer_than_its_timeouts(
-    database: Database, serve: Serve
+    database: Database, share: Serve
 ) -> None:
     """SIGSTOP: its machine still acknowledges every packet, so that TCP notices nothing."""
-    service = serve(database.url(), **ENOUGH)
+    service = share(database.url(), *WITH_VIEWS, **ENOUGH)
     warm(service)
 
     with database.server.paused():
@@ -54,10 +54,10 @@ def test_a_frozen_server_holds_no_request_longer_than_its_timeouts(
 
 
 def test_a_server_that_freezes_under_load_holds_no_request_longer(
-    database: Database, serve: Serve
+    database: Database, share: Serve
 ) -> None:
     """Statements on their way when the server freezes are given up too."""
-    service = serve(database.url(), **ENOUGH)
+    service = share(database.url(), *WITH_VIEWS, **ENOUGH)
 
     with steadily(lambda n: ask(service, n), 4) as answers:
         servers.wait_until(lambda: len(answers) > 50)
@@ -95,10 +95,10 @@ def test_a_black_hole_holds_no_request_longer_than_its_timeouts(
 
 
 def test_readiness_answers_within_its_second_on_a_frozen_server(
-    database: Database, serve: Serve
+    database: Database, share: Serve
 ) -> None:
     """A load balancer learns at once that this worker can't serve."""
-    service = serve(database.url(), **ENOUGH)
+    service = share(database.url(), *WITH_VIEWS, **ENOUGH)
 
     with database.server.paused():
         answers = [service.get("/healthz/ready") for _ in range(3)]
@@ -109,9 +109,9 @@ def test_readiness_answers_within_its_second_on_a_frozen_server(
     servers.wait_until(lambda: service.get("/healthz/ready").status == 200)
 
 
-def test_a_statement_that_takes_too_long_is_ended(database: Database, serve: Serve) -> None:
+def test_a_statement_that_takes_too_long_is_ended(database: Database, share: Serve) -> None:
     """The server ends it, the client gets 503, and the connection lives on."""
-    service = serve(database.url(), *WITH_VIEWS, **ENOUGH)
+    service = share(database.url(), *WITH_VIEWS, **ENOUGH)
     warm(service)
 
     slow = service.get("/probe/sleep?seconds=30")

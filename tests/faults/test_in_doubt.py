@@ -33,10 +33,10 @@ def test_a_commit_without_an_answer_is_in_doubt(
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_connection_that_died_before_commit_is_none(
-    database: Database, serve: Serve, method: str
+    database: Database, share: Serve, method: str
 ) -> None:
     """It is noticed before COMMIT is sent: nothing was committed, and the client may retry."""
-    service = serve(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
+    service = share(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
 
     answer = service.request(method, "/probe/die_before_commit")
 
@@ -44,9 +44,9 @@ def test_a_connection_that_died_before_commit_is_none(
     assert database.names() == []
 
 
-def test_what_was_saved_in_autocommit_is_not_saved_again(database: Database, serve: Serve) -> None:
+def test_what_was_saved_in_autocommit_is_not_saved_again(database: Database, share: Serve) -> None:
     """Though the request is safe, and its session's connection died under a read."""
-    service = serve(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
+    service = share(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
 
     answer = service.get("/probe/save_in_autocommit_and_die")
 
@@ -56,10 +56,10 @@ def test_what_was_saved_in_autocommit_is_not_saved_again(database: Database, ser
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_view_that_is_done_is_answered_though_its_connection_died(
-    database: Database, serve: Serve, method: str
+    database: Database, share: Serve, method: str
 ) -> None:
     """The ROLLBACK at its end fails, and the server has rolled back by itself."""
-    service = serve(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
+    service = share(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
 
     answers = [service.request(method, "/probe/die_before_the_end") for _ in range(3)]
 

@@ -11,10 +11,10 @@ from .service import WITH_VIEWS
 
 @pytest.mark.parametrize("how", ["query_in_a_thread", "rows_not_fetched", "copy_not_finished"])
 def test_a_connection_in_the_middle_of_an_answer_is_not_handed_out(
-    database: Database, serve: Serve, how: str
+    database: Database, share: Serve, how: str
 ) -> None:
     """A helper thread still asks, a cursor was not read to its end: the next request is served."""
-    service = serve(
+    service = share(
         database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1, WEB_THREADS=2, SQLALCHEMY_POOL_SIZE=1
     )
 

@@ -50,7 +50,7 @@ class Usage:
         workers = service.workers()
         return cls(
             sum(worker.num_fds() for worker in workers),
-            sum(worker.memory_info().rss for worker in workers),
+            memory(service),
             len(database.connections()),
         )
 
@@ -58,6 +58,11 @@ class Usage:
 def counts(service: Service, database: Database) -> tuple[int, int]:
     """Give the number of connections that the server has and that the service counts."""
     return len(database.connections()), int(service.metric("db_client_connection_count"))
+
+
+def memory(service: Service) -> int:
+    """Give how many bytes the workers have in memory."""
+    return sum(worker.memory_info().rss for worker in service.workers())
 
 
 def sockets(service: Service, port: int) -> Counter[str]:
@@ -113,6 +118,7 @@ def test_everything_is_flat_after_random_faults(
     before = Usage.of(service, database, between.port)
     workers = {worker.pid for worker in service.workers()}
     done: Counter[str] = Counter()
+    levels: list[int] = []  # MiB of both workers, after each fault
     end = time.monotonic() + soak_seconds
 
     with steadily(lambda number: ask(service, number + 1000), 12) as answers:
@@ -120,12 +126,14 @@ def test_everything_is_flat_after_random_faults(
             fault = random.choice([*faults, "kill", "kill"])
             faults[fault]()
             done[fault] += 1
+            levels.append(memory(service) // 2**20)
             time.sleep(random.uniform(0.2, 3))
     between.delay_to_client = 0
     time.sleep(2)
     after = Usage.of(service, database, between.port)
 
     print(f"\n{len(answers)} answers {statuses(answers)}, faults {dict(done)}, {before} -> {after}")
+    print(f"MiB, at ten moments: {levels[:: max(1, len(levels) // 10)]}")
     refused = [answer for answer in answers if answer.status not in (200, 201)]
     assert [answer for answer in refused if not answer.is_honest] == []
     assert max(answer.seconds for answer in answers) < LONGEST

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,27 +10,22 @@ import psycopg
 import pymysql
 import pytest
 import servers
-from servers.process import running
 
 from .conftest import Database, Serve
 from .load import load
-from .project import Project
 from .service import WITH_VIEWS, Service
 
 
 @pytest.fixture
-def one_connection(database: Database, project: Project) -> Iterator[Service]:
+def one_connection(database: Database, share: Serve) -> Service:
     """Give a service whose pool holds one connection and no more."""
-    service = Service(
-        project,
+    return share(
         database.url(),
         *WITH_VIEWS,
         WEB_CONCURRENCY=1,
         SQLALCHEMY_POOL_SIZE=1,
-        SQLALCHEMY_POOL_TIMEOUT=servers.paced(2),
+        SQLALCHEMY_POOL_TIMEOUT=10,
     )
-    with running(service):
-        yield service
 
 
 # each view, what it answers with no users before it, and the users that it leaves

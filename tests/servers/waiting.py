@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 120, pause: float = 0.01) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 120, pause: float = 0.05) -> None:
     """Wait until a condition holds; the deadline only ends a run that would never end."""
     deadline = time.monotonic() + seconds
     while not condition():
