@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from bake import FOLDER, ROOT, BakedProject, commit, copy_files, copy_template, git
@@ -169,10 +169,10 @@ def old_template(private_home: Path, tmp_path: Path) -> Path:
         pytest.skip("this clone does not hold the history: git fetch --unshallow")
     target = tmp_path / "flask-pool"
     target.mkdir()
-    archive = tmp_path / "old.tar"
+    archive = tmp_path / "old.zip"
     git(ROOT, "archive", "--output", str(archive), BEFORE_THE_EXTENSION)
-    with tarfile.open(archive) as files:
-        files.extractall(target, filter="data")
+    with ZipFile(archive) as files:
+        files.extractall(target)
     git(target, "init", "--quiet")
     commit(target, "before")
     return target
