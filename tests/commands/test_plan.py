@@ -12,7 +12,7 @@ from conftest import Bake
 
 from .conftest import Pool
 
-REQUESTS = 100_000
+REQUESTS = 200_000
 DIRECT = ["--python", "0", "--workers", "1", "--instances", "1", "--format", "json"]
 
 

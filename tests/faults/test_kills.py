@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import servers
 
 from .conftest import Database, Serve
 from .load import REQUESTS, every, load, statuses
@@ -16,7 +17,7 @@ def test_no_read_fails(database: Database, serve: Serve) -> None:
     """A dead connection is replaced, or the read run once more: 0 fail, however many die."""
     service = serve(database.url())
 
-    with every(0.3, database.kill) as kills:
+    with every(servers.paced(0.5), database.kill) as kills:
         answers = load(lambda _: service.get(), REQUESTS)
 
     assert statuses(answers) == {200: REQUESTS}
@@ -32,7 +33,7 @@ def test_each_write_is_done_once_or_refused(database: Database, serve: Serve) ->
     """
     service = serve(database.url())
 
-    with every(0.3, database.kill) as kills:
+    with every(servers.paced(0.5), database.kill) as kills:
         answers = load(lambda number: service.post(f"user {number}"), REQUESTS)
 
     assert set(statuses(answers)) <= {201, 503}
