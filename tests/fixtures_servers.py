@@ -28,6 +28,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    # what takes longest begins first, so that at the end no process waits for another
+    items.sort(key=lambda item: item.path.name != "test_project.py")
     for item in items:
         names = getattr(item, "fixturenames", ())
         if item.get_closest_marker("needs") or any(name in SERVERS for name in names):

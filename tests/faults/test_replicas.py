@@ -214,10 +214,10 @@ def test_a_read_is_one_round_trip_and_a_write_three(
 @pytest.mark.needs("postgresql")
 @pytest.mark.parametrize("probe", ["locks", "now", "explicit", "nested", "writes"])
 def test_whatever_is_no_plain_read_goes_to_the_primary(
-    calm: Cluster, serve: Serve, probe: str
+    calm: Cluster, share: Serve, probe: str
 ) -> None:
     """And so does what follows in the same request."""
-    service = serve(calm.primary.url(), *WITH_VIEWS, **replicas(calm))
+    service = share(calm.primary.url(), *WITH_VIEWS, **replicas(calm))
     wait_for(service, replica_1=True, replica_2=True)
 
     answers = [service.get("/probe/where?then=plain") for _ in range(10)]
@@ -227,9 +227,9 @@ def test_whatever_is_no_plain_read_goes_to_the_primary(
 
 
 @pytest.mark.needs("postgresql")
-def test_who_saw_the_primary_by_hand_sees_nothing_older(calm: Cluster, serve: Serve) -> None:
+def test_who_saw_the_primary_by_hand_sees_nothing_older(calm: Cluster, share: Serve) -> None:
     """Though the same request read from a replica before."""
-    service = serve(calm.primary.url(), *WITH_VIEWS, **replicas(calm))
+    service = share(calm.primary.url(), *WITH_VIEWS, **replicas(calm))
     wait_for(service, replica_1=True, replica_2=True)
     client = Client(service)
 
@@ -239,12 +239,12 @@ def test_who_saw_the_primary_by_hand_sees_nothing_older(calm: Cluster, serve: Se
 
 
 @pytest.mark.needs("postgresql")
-def test_an_error_that_is_caught_leaves_what_was_loaded(calm: Cluster, serve: Serve) -> None:
+def test_an_error_that_is_caught_leaves_what_was_loaded(calm: Cluster, share: Serve) -> None:
     """As it does without replicas, whichever server found it."""
     calm.primary.rows("INSERT INTO users (name) VALUES ('loaded')")
     for standby in calm.standbys:
         standby.catch_up()
-    service = serve(calm.primary.url(), *WITH_VIEWS, **replicas(calm))
+    service = share(calm.primary.url(), *WITH_VIEWS, **replicas(calm))
     wait_for(service, replica_1=True, replica_2=True)
 
     answers = [service.get("/probe/wrong_and_on") for _ in range(5)]
