@@ -23,7 +23,9 @@ URLS = {
 
 def configured(project: BakedProject) -> dict[str, Any]:
     """Return compose.yaml as docker-compose understands it."""
-    found = yaml.safe_load(project.run("docker-compose", "config").stdout)
+    # version 2 leaves out what is in other profiles
+    command = ["env", "COMPOSE_PROFILES=pooler,replica", "docker-compose", "config"]
+    found = yaml.safe_load(project.run(*command).stdout)
     services: dict[str, Any] = found["services"]
     return services
 

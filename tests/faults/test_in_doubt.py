@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import servers
 
 from .conftest import Database, Serve
+from .project import Project
 from .service import WITH_VIEWS
 
 OpenProxy = Callable[[int], servers.Proxy]
@@ -65,3 +70,24 @@ def test_a_view_that_is_done_is_answered_though_its_connection_died(
 
     assert [answer.status for answer in answers] == [200] * 3, answers
     assert service.get().status == 200
+
+
+@pytest.mark.needs("mariadb")
+def test_a_tls_connection_that_died_spoils_no_other(project: Project, serve: Serve) -> None:
+    """Its last error waits in OpenSSL's queue, where the thread's next connection would find it."""
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout {} -out {}"
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        Path(folder).chmod(0o755)  # the server is another user
+        key, certificate = Path(folder, "key.pem"), Path(folder, "certificate.pem")
+        subprocess.run(command.format(key, certificate).split(), check=True, capture_output=True)
+        key.chmod(0o644)
+        server = stack.enter_context(servers.mariadb(ssl_key=str(key), ssl_cert=str(certificate)))
+        database = Database(server, server.create_database())
+        project.migrate(database.url())
+        service = serve(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
+
+        answers = [service.get("/probe/die_before_the_end") for _ in range(6)]
+        (encrypted,) = database.rows("SHOW STATUS LIKE 'Ssl_accepts'")
+
+    assert [answer.status for answer in answers] == [200] * 6, answers
+    assert int(encrypted["Value"]) >= 4

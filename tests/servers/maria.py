@@ -49,7 +49,9 @@ class MariaDB(Server):
         }
         options = [f"--{name}={value}" for name, value in (self.settings | own).items()]
         program = find_program("mariadbd", "mysqld")
-        return [str(program), "--no-defaults", "--skip-name-resolve", *options]
+        # since 11.4 it would speak TLS unasked, which no proxy can read
+        tls = [] if "ssl_cert" in self.settings else ["--skip-ssl"]
+        return [str(program), "--no-defaults", "--skip-name-resolve", *tls, *options]
 
     def ask(self) -> list[dict[str, Any]]:
         """Ask the server anything; raise while it does not answer."""

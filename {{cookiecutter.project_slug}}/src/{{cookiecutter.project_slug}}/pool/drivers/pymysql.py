@@ -20,6 +20,7 @@ LOOKED_AT = 10_000  # bytes of a statement
 # the context of connections without TLS options of their own
 _shared: list[ssl.SSLContext] = []
 _lock = Lock()
+_refusing = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 # what begins no transaction, ends one, or can't stand in one that has begun
 NO_BEGIN = re.compile(
@@ -221,6 +222,11 @@ class Connection(pymysql.Connection):  # type: ignore[misc]
         """Close, if that is still to be done."""
         with contextlib.suppress(pymysql.err.Error):
             super().close()
+        if self._secure:
+            # what OpenSSL still has to say of this connection, CPython would say of the next one
+            # in this thread (github.com/python/cpython/issues/148594): a refusal empties its queue
+            with contextlib.suppress(ssl.SSLError):
+                _refusing.set_ciphers("none")
 
     def abandon(self) -> None:
         """Let go, in a child process, of what is its parent's connection."""
