@@ -86,4 +86,6 @@ def test_a_node_without_quorum_is_left(nodes: list[servers.GaleraNode], they: Cl
 
     outage = they.watch("quorum lost", lose_quorum, *others)
 
+    # the majority may be the other two for a while
+    servers.wait_until(others[0].is_ready)
     outage.check(others[0], steady=False)

@@ -20,7 +20,7 @@ class Replica(MariaDB):
         self.rows(
             f"CHANGE MASTER TO master_host='127.0.0.1', master_port={primary.port},"
             f" master_user='{USER}', master_password='{PASSWORD}', master_use_gtid=slave_pos,"
-            " master_connect_retry=1"
+            " master_connect_retry=1, master_ssl=0"
         )
         self.rows("START SLAVE")
         wait_until(lambda: self.rows("SHOW SLAVE STATUS")[0]["Slave_IO_Running"] == "Yes")
