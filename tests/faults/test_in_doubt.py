@@ -84,7 +84,8 @@ def test_a_tls_connection_that_died_spoils_no_other(project: Project, serve: Ser
         server = stack.enter_context(servers.mariadb(ssl_key=str(key), ssl_cert=str(certificate)))
         database = Database(server, server.create_database())
         project.migrate(database.url())
-        service = serve(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
+        asking = f"{database.url()}?ssl_ca={certificate}&ssl_check_hostname=false"
+        service = serve(asking, *WITH_VIEWS, WEB_CONCURRENCY=1)
 
         answers = [service.get("/probe/die_before_the_end") for _ in range(6)]
         (encrypted,) = database.rows("SHOW STATUS LIKE 'Ssl_accepts'")
