@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,11 @@ class Database:
     def connections(self) -> list[dict[str, Any]]:
         """Give what the server knows of its clients."""
         return self.server.connections(self.name)
+
+    def backends(self) -> set[int]:
+        """Give the ids of its clients' connections."""
+        key = "pid" if isinstance(self.server, servers.PostgreSQL) else "ID"
+        return {row[key] for row in self.connections()}
 
     def endure(self) -> None:
         """Have the server keep what it committed, even when it is killed."""
@@ -122,24 +127,26 @@ def any_database(request: pytest.FixtureRequest) -> Database:
     return found
 
 
-@pytest.fixture
-def serve(project: Project) -> Iterator[Serve]:
-    """Give a function that starts the service on a database; all are stopped after the test."""
+@contextmanager
+def starter(project: Project) -> Iterator[Serve]:
+    """Give a function that starts the service on a database; at the end all are stopped."""
     with ExitStack() as stack:
 
         def start(url: str, *arguments: str, **settings: Setting) -> Service:
             return stack.enter_context(running(Service(project, url, *arguments, **settings)))
 
+        yield start
+
+
+@pytest.fixture
+def serve(project: Project) -> Iterator[Serve]:
+    """Give a function that starts the service on a database; all are stopped after the test."""
+    with starter(project) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
 def share(project: Project) -> Iterator[Serve]:
     """Give a function that starts a service once for all tests of a module that ask for it."""
-    with ExitStack() as stack:
-
-        @functools.cache
-        def start(url: str, *arguments: str, **settings: Setting) -> Service:
-            return stack.enter_context(running(Service(project, url, *arguments, **settings)))
-
-        yield start
+    with starter(project) as start:
+        yield functools.cache(start)

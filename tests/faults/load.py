@@ -18,10 +18,12 @@ PATIENCE = 120  # seconds for the last action to end
 REQUESTS = int(os.environ.get("FLASK_POOL_FAULT_REQUESTS", "1000"))
 
 
-def load(ask: Callable[[int], Answer], requests: int, threads: int = 8) -> list[Answer]:
+def load(
+    ask: Callable[[int], Answer], requests: int, threads: int = 8, first: int = 0
+) -> list[Answer]:
     """Send requests from several threads and give every answer, in order."""
     with ThreadPoolExecutor(threads) as executor:
-        return list(executor.map(ask, range(requests)))
+        return list(executor.map(ask, range(first, first + requests)))
 
 
 def statuses(answers: list[Answer]) -> dict[int, int]:

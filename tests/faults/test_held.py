@@ -33,12 +33,6 @@ def warm(service: Service) -> None:
     assert {answer.status for answer in load(lambda _: service.get(), 40)} == {200}
 
 
-def backends(database: Database) -> set[int]:
-    """Give the ids of all connections, other services' too."""
-    key = "pid" if isinstance(database.server, servers.PostgreSQL) else "ID"
-    return {row[key] for row in database.connections()}
-
-
 def ask(service: Service, number: int) -> Answer:
     """Read or write, in turn."""
     return service.get() if number % 2 else service.post(f"user {number}")
@@ -84,7 +78,7 @@ def test_a_black_hole_holds_no_request_longer_than_its_timeouts(
     database: Database, serve: Serve, proxy: OpenProxy
 ) -> None:
     """The network swallows all packets, those of new connections too, and gives no error."""
-    others = backends(database)
+    others = database.backends()
     between = proxy(database.server.port)
     service = serve(database.url(between.port), **ENOUGH)
     warm(service)
@@ -93,7 +87,7 @@ def test_a_black_hole_holds_no_request_longer_than_its_timeouts(
     answers = load(lambda n: ask(service, n), 8, 4)
     if isinstance(database.server, servers.PostgreSQL):
         # the server gives them up too: by itself it would count them for two hours
-        servers.wait_until(lambda: backends(database) <= others, 30)
+        servers.wait_until(lambda: database.backends() <= others, 30)
     between.speak()
 
     assert [answer for answer in answers if not answer.is_honest] == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -76,19 +75,19 @@ def test_a_view_that_is_done_is_answered_though_its_connection_died(
 def test_a_tls_connection_that_died_spoils_no_other(project: Project, serve: Serve) -> None:
     """Its last error waits in OpenSSL's queue, where the thread's next connection would find it."""
     command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout {} -out {}"
-    with TemporaryDirectory() as folder, ExitStack() as stack:
+    with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # the server is another user
         key, certificate = Path(folder, "key.pem"), Path(folder, "certificate.pem")
         subprocess.run(command.format(key, certificate).split(), check=True, capture_output=True)
         key.chmod(0o644)
-        server = stack.enter_context(servers.mariadb(ssl_key=str(key), ssl_cert=str(certificate)))
-        database = Database(server, server.create_database())
-        project.migrate(database.url())
-        asking = f"{database.url()}?ssl_ca={certificate}&ssl_check_hostname=false"
-        service = serve(asking, *WITH_VIEWS, WEB_CONCURRENCY=1)
+        with servers.mariadb(ssl_key=str(key), ssl_cert=str(certificate)) as server:
+            database = Database(server, server.create_database())
+            project.migrate(database.url())
+            asking = f"{database.url()}?ssl_ca={certificate}&ssl_check_hostname=false"
+            service = serve(asking, *WITH_VIEWS, WEB_CONCURRENCY=1)
 
-        answers = [service.get("/probe/die_before_the_end") for _ in range(6)]
-        (encrypted,) = database.rows("SHOW STATUS LIKE 'Ssl_accepts'")
+            answers = [service.get("/probe/die_before_the_end") for _ in range(6)]
+            (encrypted,) = database.rows("SHOW STATUS LIKE 'Ssl_accepts'")
 
     assert [answer.status for answer in answers] == [200] * 6, answers
     assert int(encrypted["Value"]) >= 4

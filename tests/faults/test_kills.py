@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 import servers
@@ -15,13 +14,7 @@ from .service import Answer
 
 pytestmark = pytest.mark.examples
 
-
 KILLS = 3  # at least
-
-
-def shifted(ask: Callable[[int], Answer], by: int, number: int) -> Answer:
-    """Send a request with a greater number."""
-    return ask(by + number)
 
 
 def load_under_kills(database: Database, ask: Callable[[int], Answer]) -> list[Answer]:
@@ -29,7 +22,7 @@ def load_under_kills(database: Database, ask: Callable[[int], Answer]) -> list[A
     with every(servers.paced(0.5), database.kill) as kills:
         answers = load(ask, REQUESTS)
         while sum(map(bool, kills)) < KILLS:
-            answers += load(partial(shifted, ask, len(answers)), 100)
+            answers += load(ask, 100, first=len(answers))
     return answers
 
 
