@@ -1,0 +1,92 @@
+"""A database of each kind, seen from outside of every application."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import Any
+
+import psycopg
+import pymysql
+import pytest
+from sqlalchemy.engine import make_url
+
+DATABASE = "situations"
+TABLES = (
+    "CREATE TABLE item (id {serial}, name VARCHAR(50) UNIQUE, value INT DEFAULT 0,"
+    " deleted INT DEFAULT 0)",
+    "CREATE TABLE child (id {serial}, item_id INT REFERENCES item (id), name VARCHAR(50))",
+    "INSERT INTO item (name, value) VALUES ('one', 10), ('two', 20)",
+    "INSERT INTO child (item_id, name) VALUES (1, 'kid'), (1, 'brat')",
+)
+SERIAL = {
+    "postgresql": "SERIAL PRIMARY KEY",
+    "mariadb": "INT AUTO_INCREMENT PRIMARY KEY",
+    "sqlite": "INTEGER PRIMARY KEY",
+}
+
+
+class Database:
+    """An empty database of one kind, seen from outside of every application."""
+
+    def __init__(self, family: str, url: str, server: Any) -> None:
+        self.family = family
+        self.url = url
+        self.server = server
+
+    def connect(self, **changes: Any) -> Any:
+        """Connect with the driver alone, with a URL's parts or others."""
+        url = make_url(self.url)
+        if self.family == "sqlite":
+            return sqlite3.connect(str(url.database), **changes)
+        place = {"host": url.host, "port": url.port, "user": url.username}
+        own = {**place, "password": url.password, **changes}
+        if self.family == "mariadb":
+            return pymysql.connect(**{"database": url.database, **own})
+        return psycopg.connect(**{"dbname": url.database, **own})
+
+    def run(self, *statements: str) -> list[Any]:
+        """Run statements, each committed at once, and give the last one's rows."""
+        rows: list[Any] = []
+        with contextlib.closing(self.connect()) as connection:
+            for statement in statements:
+                cursor = connection.cursor()
+                cursor.execute(statement)
+                rows = list(cursor.fetchall()) if cursor.description else []
+                connection.commit()
+        return [row[0] if len(row) == 1 else tuple(row) for row in rows]
+
+    def names(self) -> list[str]:
+        """Give the names of all items."""
+        return self.run("SELECT name FROM item ORDER BY id")
+
+    def kill(self) -> int:
+        """End every connection of the applications."""
+        killed: int = self.server.kill_backends(DATABASE)
+        return killed
+
+    def connections(self) -> int:
+        """Count the applications' connections."""
+        return len(self.server.connections(DATABASE))
+
+    def prepare(self) -> None:
+        """Make the tables and their rows."""
+        if self.family == "postgresql":
+            schemas = "SELECT nspname FROM pg_namespace WHERE nspname IN ('public', 'app')"
+            for schema in self.run(schemas):
+                self.run(f"DROP SCHEMA {schema} CASCADE")
+            self.run("CREATE SCHEMA public")
+        elif self.family == "mariadb":
+            self.server.rows(f"DROP DATABASE IF EXISTS {DATABASE}")
+            self.server.create_database(DATABASE)
+        self.run(*(table.format(serial=SERIAL[self.family]) for table in TABLES))
+
+
+def on(*families: str) -> pytest.MarkDecorator:
+    """Run a test on these kinds of databases only."""
+    return pytest.mark.parametrize("family", [family_param(name) for name in families], indirect=True)
+
+
+def family_param(name: str) -> Any:
+    marks = [] if name == "sqlite" else [pytest.mark.servers]
+    return pytest.param(name, marks=marks)
