@@ -6,8 +6,7 @@ These names are all that the service uses.
 from . import settings
 from .extension import Pool
 from .queue_pool import FairQueuePool
-from .requests import run_once
 
-__all__ = ["FairQueuePool", "Pool", "__version__", "run_once", "settings"]
+__all__ = ["FairQueuePool", "Pool", "__version__", "settings"]
 
 __version__ = "1.0.0"

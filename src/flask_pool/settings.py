@@ -172,6 +172,8 @@ SETTINGS: dict[str, tuple[Check, Any]] = {
     "SQLALCHEMY_REPLICA_LAG": (seconds(SHORTEST, 30), 10.0),
     "SQLALCHEMY_EXTERNAL_POOLER": (one_of("none", "pgbouncer"), "none"),
     "POOL_PREFILL": (boolean, True),
+    "POOL_HELD_WARNING": (seconds(SHORTEST, 86400), 10.0),
+    "POOL_LEAK_AFTER": (seconds(SHORTEST, 86400), 10.0),
     "OPS_TOKEN": (text, None),
     "SERVER_TIMING": (boolean, None),
     "WEB_CONCURRENCY": (whole(1, 1000), 1),
