@@ -25,7 +25,7 @@ View = Callable[[], ResponseReturnValue]
 class Application:
     """A Flask application with an extension and models of its own, and views added at any time."""
 
-    def __init__(self, side: str, url: str, *, db: SQLAlchemy | None = None, **config: Any) -> None:
+    def __init__(self, side: str, url: str, *, db: Extension | None = None, **config: Any) -> None:
         self.side = side
         self.flask = Flask("situations")
         self.flask.config |= {
@@ -50,7 +50,7 @@ class Application:
 
     def __getattr__(self, name: str) -> Any:
         """Give a model by its name."""
-        return self.db.Model.registry._class_registry[name]
+        return self.db.models[name]
 
     @property
     def session(self) -> Any:
@@ -99,13 +99,19 @@ OF_THE_POOL = {
 }  # fmt: skip
 
 
-def extension(**options: Any) -> SQLAlchemy:
+class Extension(SQLAlchemy):
+    """The extension, which keeps its models."""
+
+    models: dict[str, Any]
+
+
+def extension(**options: Any) -> Extension:
     """Make an extension and its models, with options such as `session_options`."""
 
     class Base(DeclarativeBase):
         pass
 
-    db = SQLAlchemy(model_class=Base, **options)
+    db = Extension(model_class=Base, **options)
 
     class Item(db.Model):
         """What most views work on."""
@@ -123,4 +129,5 @@ def extension(**options: Any) -> SQLAlchemy:
         item_id = db.mapped_column(ForeignKey("item.id"))
         name = db.mapped_column(String(50))
 
+    db.models = {"Item": Item, "Child": Child}
     return db
