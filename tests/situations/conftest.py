@@ -32,14 +32,19 @@ def postgresql_database(postgresql: servers.PostgreSQL) -> Database:
     return Database("postgresql", postgresql.url(postgresql.create_database(DATABASE)), postgresql)
 
 
+@pytest.fixture(scope="session")
+def mariadb_database(mariadb: servers.MariaDB) -> Database:
+    """Make the database on MariaDB."""
+    return Database("mariadb", mariadb.url(mariadb.create_database(DATABASE)), mariadb)
+
+
 @pytest.fixture
 def database(family: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
     """Give a database of this kind, with two items."""
     if family == "sqlite":
         found = Database(family, f"sqlite:///{tmp_path / 'file.db'}", None)
     elif family == "mariadb":
-        server = request.getfixturevalue("mariadb")
-        found = Database(family, server.url(DATABASE), server)
+        found = request.getfixturevalue("mariadb_database")
     else:
         found = request.getfixturevalue("postgresql_database")
     found.prepare()

@@ -1,0 +1,231 @@
+"""A connection that dies before a read of a GET: the view does not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask_sqlalchemy.pagination import Pagination
+from sqlalchemy import event, func, select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import selectinload
+
+from .applications import POOL, Application
+from .conftest import Make
+from .databases import Database, on
+
+# the plain application answers 500 here
+pytestmark = pytest.mark.parametrize("side", [POOL], indirect=True)
+
+Read = Callable[[Application, Any], Any]
+
+
+def page(app: Application) -> Pagination:
+    """Give a page of items, which takes two reads."""
+    return app.db.paginate(select(app.Item).order_by(app.Item.id), per_page=1)
+
+
+READS: dict[str, tuple[Read, Any]] = {
+    "scalars": (lambda app, one: [i.name for i in app.session.scalars(select(app.Item))], ["one", "two"]),
+    "scalar": (lambda app, one: app.session.scalar(select(func.max(app.Item.value))), 20),
+    "count": (lambda app, one: app.session.scalar(select(func.count()).select_from(app.Item)), 2),
+    "core": (lambda app, one: list(app.session.execute(text("SELECT name FROM item ORDER BY id")).scalars()), ["one", "two"]),
+    "core_table": (lambda app, one: app.session.execute(select(app.Item.__table__.c.value)).scalars().first(), 10),
+    "parameters": (lambda app, one: app.session.scalar(text("SELECT name FROM item WHERE id = :id"), {"id": 2}), "two"),
+    "get": (lambda app, one: app.session.get(app.Item, 2).name, "two"),
+    "get_or_404": (lambda app, one: app.db.get_or_404(app.Item, 2).name, "two"),
+    "one_or_404": (lambda app, one: app.db.one_or_404(select(app.Item).filter_by(name="two")).id, 2),
+    "refresh": (lambda app, one: app.session.refresh(one) or one.value, 10),
+    "expired": (lambda app, one: app.session.expire(one) or one.value, 10),
+    "lazy": (lambda app, one: [child.name for child in one.children], ["kid", "brat"]),
+    "selectin": (lambda app, one: [len(i.children) for i in app.session.scalars(select(app.Item).options(selectinload(app.Item.children)).order_by(app.Item.id))], [2, 0]),
+    "query": (lambda app, one: app.session.query(app.Item).filter_by(name="two").one().id, 2),
+    "query_count": (lambda app, one: app.session.query(app.Item).count(), 2),
+    "paginate": (lambda app, one: [page(app).total, page(app).items[0].name], [2, "one"]),
+    "join": (lambda app, one: app.session.scalar(select(app.Child.name).join(app.Item, app.Item.id == app.Child.item_id).where(app.Item.name == "one").order_by(app.Child.id).limit(1)), "kid"),
+    "exists": (lambda app, one: app.session.scalar(select(select(app.Item).exists())), True),
+    "union": (lambda app, one: sorted(app.session.scalars(select(app.Item.name).union(select(app.Child.name)))), ["brat", "kid", "one", "two"]),
+}  # fmt: skip
+
+
+@on("postgresql")
+@pytest.mark.parametrize("name", READS)
+def test_killed_before_a_read(app: Application, database: Database, name: str) -> None:
+    """The answer is the undisturbed one, and what was loaded before stays usable."""
+    read, expected = READS[name]
+    calls: list[Any] = []
+    event.listen(app.db.session, "do_orm_execute", calls.append)
+
+    def view(*, kill: bool) -> Any:
+        one, two = app.session.scalars(select(app.Item).order_by(app.Item.id))
+        if kill:
+            assert database.kill() == 1
+        found = read(app, one)
+        return [found, one.name, one.value, two.name, one in app.session, len(one.children)]
+
+    undisturbed = app.json(lambda: view(kill=False))
+    assert undisturbed == [expected, "one", 10, "two", True, 2]
+    once = len(calls)
+    assert app.json(lambda: view(kill=True)) == undisturbed
+    # the application's listener is called for what the view asks, not for what the pool repeats
+    assert len(calls) - once <= once + 1
+
+
+@on("postgresql")
+def test_listeners_are_not_called_twice(app: Application, database: Database) -> None:
+    """A session's listener hears of a read once, though it was sent twice."""
+    calls: list[Any] = []
+    event.listen(app.db.session, "do_orm_execute", calls.append)
+
+    def view(*, kill: bool) -> Any:
+        app.session.scalar(text("SELECT 1"))
+        if kill:
+            database.kill()
+        return app.session.scalar(text("SELECT 2"))
+
+    assert app.json(lambda: view(kill=False)) == 2
+    once = len(calls)
+    assert app.json(lambda: view(kill=True)) == 2
+    assert len(calls) == 2 * once
+
+
+@on("postgresql", "mariadb")
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("pre_ping", [False, True])
+def test_killed_in_the_pool(make: Make, database: Database, method: str, pre_ping: bool) -> None:
+    """An idle connection that died is replaced before anyone notices, pinged or not."""
+    app = make(SQLALCHEMY_ENGINE_OPTIONS={"pool_pre_ping": pre_ping})
+
+    def view() -> Any:
+        app.session.add(app.Item(name="three"))
+        app.session.flush()
+        return app.session.scalar(select(func.count()).select_from(app.Item))
+
+    assert app.json(view, method) == 3
+    assert database.kill() == 1
+    assert app.json(view, method) == 3
+
+
+@on("postgresql", "mariadb")
+@pytest.mark.parametrize("name", ["scalars", "core", "get", "query"])
+def test_killed_before_the_first_read(app: Application, database: Database, name: str) -> None:
+    """A connection that dies between its checkout and the first read of a transaction."""
+    read, expected = READS[name]
+    armed = [True]
+
+    @event.listens_for(app.engine, "checkout")
+    def kill(connection: Any, record: Any, proxy: Any) -> None:
+        if armed:
+            armed.clear()
+            database.kill()
+
+    assert app.json(lambda: read(app, None)) == expected
+    assert not armed
+
+
+@on("postgresql")
+def test_pre_ping_keeps_the_promise_for_reads(make: Make, database: Database) -> None:
+    """With pool_pre_ping a read whose connection dies is run once more all the same."""
+    app = make(SQLALCHEMY_ENGINE_OPTIONS={"pool_pre_ping": True})
+
+    def view() -> Any:
+        first = app.session.scalar(text("SELECT 1"))
+        database.kill()
+        return [first, app.session.scalar(text("SELECT 2"))]
+
+    assert app.json(view) == [1, 2]
+
+
+def after_a_write(app: Application) -> Any:
+    """Write first."""
+    app.session.add(app.Item(name="three"))
+    app.session.flush()
+
+
+def with_changes(app: Application) -> Any:
+    """Have something to write."""
+    app.session.scalars(select(app.Item)).first().value = 5
+
+
+def in_a_savepoint(app: Application) -> Any:
+    """Be in a savepoint."""
+    app.session.begin_nested()
+
+
+def with_a_lock(app: Application) -> Any:
+    """Hold a lock."""
+    app.session.scalar(text("SELECT pg_advisory_lock(1)"))
+
+
+def with_a_setting(app: Application) -> Any:
+    """Set something."""
+    app.session.execute(text("SET LOCAL work_mem = '5MB'"))
+
+
+def with_its_connection(app: Application) -> Any:
+    """Hold the connection."""
+    app.session.connection()
+
+
+
+@on("postgresql")
+@pytest.mark.parametrize(
+    "before",
+    [after_a_write, with_changes, in_a_savepoint, with_a_lock, with_a_setting, with_its_connection],
+)
+def test_not_repeated_where_something_is_lost(
+    app: Application, database: Database, before: Any
+) -> None:
+    """Where the connection held more than proven reads its death is an error."""
+
+    def view() -> Any:
+        app.session.scalar(text("SELECT 1"))
+        before(app)
+        database.kill()
+        with app.session.no_autoflush:
+            try:
+                return app.session.scalar(text("SELECT 2"))
+            except OperationalError as error:
+                return error.connection_invalidated
+
+    assert app.json(view) is True
+
+
+@on("postgresql", "mariadb")
+def test_dead_before_commit(app: Application, database: Database) -> None:
+    """Nothing was saved, and the answer says so: 503 that may be repeated."""
+    app.flask.config["PROPAGATE_EXCEPTIONS"] = False
+
+    def view() -> Any:
+        app.session.add(app.Item(name="three"))
+        app.session.flush()
+        database.kill()
+        app.session.commit()
+        return "stored"
+
+    answer = app.ask(view, "POST")
+    assert answer.status_code == 503
+    assert "Retry-After" in answer.headers
+    assert database.names() == ["one", "two"]
+
+
+@on("postgresql", "mariadb")
+def test_rollback_after_a_dead_commit(app: Application, database: Database) -> None:
+    """A view that catches it may roll back and write again."""
+
+    def view() -> Any:
+        app.session.add(app.Item(name="three"))
+        app.session.flush()
+        database.kill()
+        try:
+            app.session.commit()
+        except OperationalError as error:
+            app.session.rollback()
+            app.session.add(app.Item(name="again"))
+            app.session.commit()
+            return error.connection_invalidated
+        return "stored"
+
+    assert app.json(view, "POST") is True
+    assert database.names() == ["one", "two", "again"]
