@@ -93,7 +93,9 @@ class Database:
 
 def on(*families: str) -> pytest.MarkDecorator:
     """Run a test on these kinds of databases only."""
-    return pytest.mark.parametrize("family", [family_param(name) for name in families], indirect=True)
+    return pytest.mark.parametrize(
+        "family", [family_param(name) for name in families], indirect=True
+    )
 
 
 def family_param(name: str) -> Any:

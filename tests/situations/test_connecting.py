@@ -135,9 +135,7 @@ def test_creator_that_fails_raises_its_own_error(make: Make) -> None:
 @pytest.mark.parametrize("where", ["engine", "class"])
 @pytest.mark.parametrize("how", ["parameters", "connection"])
 @on("postgresql", "mariadb")
-def test_do_connect(
-    make: Make, database: Database, undo: Any, where: str, how: str
-) -> None:
+def test_do_connect(make: Make, database: Database, undo: Any, where: str, how: str) -> None:
     """A listener that brings a fresh password, or a connection, is called for each connection."""
     url = make_url(database.url)
     calls: list[str] = []
@@ -311,7 +309,9 @@ def test_config_keeps_type_and_text(make: Make, database: Database) -> None:
     config = app.flask.config
     assert "db+" + config["SQLALCHEMY_DATABASE_URI"] == f"db+{database.url}"
     assert f"{config['SQLALCHEMY_DATABASE_URI']}" == database.url
-    assert config["SQLALCHEMY_DATABASE_URI"].startswith(database.family[:5].replace("maria", "mysql"))
+    assert config["SQLALCHEMY_DATABASE_URI"].startswith(
+        database.family[:5].replace("maria", "mysql")
+    )
     assert config["SQLALCHEMY_BINDS"]["other"] == database.url
     assert config["SQLALCHEMY_ENGINE_OPTIONS"] is options
     assert config["SQLALCHEMY_BINDS"] is binds
@@ -380,5 +380,3 @@ def test_sqlite_type_parsing(make: Make, tmp_path: Any) -> None:
         return type(app.session.connection().exec_driver_sql(question).scalar()).__name__
 
     assert app.json(view) == "date"
-
-

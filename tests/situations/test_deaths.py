@@ -168,7 +168,6 @@ def with_its_connection(app: Application) -> Any:
     app.session.connection()
 
 
-
 @on("postgresql")
 @pytest.mark.parametrize(
     "before",

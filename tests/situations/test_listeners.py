@@ -269,9 +269,7 @@ def test_execution_options_of_a_listener(app: Application) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @on("postgresql", "mariadb")
-def test_after_begin_sets_for_the_transaction(
-    app: Application, family: str, method: str
-) -> None:
+def test_after_begin_sets_for_the_transaction(app: Application, family: str, method: str) -> None:
     """A tenant that a listener sets as a transaction begins holds in its reads."""
     statements = {
         "postgresql": ("SET LOCAL app.tenant = '7'", "SELECT current_setting('app.tenant', true)"),
@@ -365,11 +363,14 @@ def test_session_options(make: Make, database: Database, options: dict[str, Any]
         app.session.add(item)
         app.session.commit()
         session = app.session()
-        held = all(
-            getattr(session, name) == options[name]
-            for name in ("expire_on_commit", "autoflush")
-            if name in options
-        ) and session.info.items() >= options.get("info", {}).items()
+        held = (
+            all(
+                getattr(session, name) == options[name]
+                for name in ("expire_on_commit", "autoflush")
+                if name in options
+            )
+            and session.info.items() >= options.get("info", {}).items()
+        )
         return held and item.name == "three" and "three" in names(app)()
 
     assert app.json(view, "POST") is True
