@@ -99,5 +99,6 @@ def on(*families: str) -> pytest.MarkDecorator:
 
 
 def family_param(name: str) -> Any:
+    """Give the parameter of a kind of database, marked where a server is needed."""
     marks = [] if name == "sqlite" else [pytest.mark.servers]
     return pytest.param(name, marks=marks)

@@ -269,7 +269,7 @@ def sentry(app: Application) -> Iterator[list[dict[str, Any]]]:
         dsn="http://key@127.0.0.1:9/1",
         default_integrations=False,
         integrations=[FlaskIntegration(), SqlalchemyIntegration()],
-        before_send=lambda event, hint: events.append(event),
+        before_send=lambda event, _hint: events.append(event),
     )
     yield events
     sentry_sdk.init()

@@ -276,9 +276,7 @@ def test_listener_that_switches_itself(app: Application, database: Database) -> 
     """What an application switches around its own statements is as it left it."""
 
     @event.listens_for(app.engine, "before_cursor_execute")
-    def note(
-        conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
-    ) -> None:
+    def note(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
         if statement.startswith("SELECT item"):
             conn.exec_driver_sql("SAVEPOINT mine")
 

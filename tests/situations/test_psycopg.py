@@ -72,11 +72,11 @@ def read_in_a_pipeline(app: Application) -> Any:
 
 def yield_per(app: Application) -> Any:
     """A server-side cursor, with other reads while it is open."""
-    found = []
     query = select(app.Item).order_by(app.Item.id).execution_options(yield_per=1)
-    for item in app.session.scalars(query):
-        found.append([item.name, app.session.scalar(text("SELECT 7")), len(item.children)])
-    return found
+    return [
+        [item.name, app.session.scalar(text("SELECT 7")), len(item.children)]
+        for item in app.session.scalars(query)
+    ]
 
 
 def read_then_stream(app: Application) -> Any:
@@ -217,7 +217,7 @@ SETTERS = {"adapters": shout, "prepare": prepare_at_once, "cursor": count_cursor
 @pytest.mark.parametrize("name", SETTERS)
 def test_set_on_each_connection(app: Application, name: str, method: str) -> None:
     """What a listener sets on a connection holds for reads and is still set afterwards."""
-    event.listen(app.engine, "connect", lambda connection, record: SETTERS[name](connection))
+    event.listen(app.engine, "connect", lambda connection, _: SETTERS[name](connection))
 
     def view() -> Any:
         names = app.session.scalars(select(app.Item.name).order_by(app.Item.id)).all()
