@@ -90,7 +90,7 @@ class DatabaseUnavailable(ServiceUnavailable):
         self.reason = reason
 
 
-class PoolExhausted(PoolTimeoutError, ServiceUnavailable):
+class TimeoutError(PoolTimeoutError, ServiceUnavailable):  # noqa: A001 - as there
     """No connection was returned in time: SQLAlchemy's TimeoutError, and Werkzeug's 503."""
 
     # SQLAlchemy has a `code` of its own, which Werkzeug would take for the status
@@ -105,11 +105,11 @@ class PoolExhausted(PoolTimeoutError, ServiceUnavailable):
     def __str__(self) -> str:
         return self.message
 
-    def __reduce__(self) -> tuple[type[PoolExhausted], tuple[str]]:
+    def __reduce__(self) -> tuple[type[TimeoutError], tuple[str]]:
         return type(self), (self.message,)
 
 
-class TooManyWaiting(PoolExhausted):
+class TooManyWaiting(TimeoutError):
     """Refused at once, as `max_waiting` threads are already waiting for a connection."""
 
 
@@ -123,10 +123,15 @@ def reason_of(error: BaseException) -> str | None:
         return "exhausted"
     if not isinstance(error, DBAPIError):
         return None
-    found = _noted.get(error.orig) if error.orig is not None else None
-    return found or _reason_given(error.orig) or (
-        "unavailable" if error.connection_invalidated else None
-    )
+    lost = "unavailable" if error.connection_invalidated else None
+    return _noted_of(error.orig) or _reason_given(error.orig) or lost
+
+
+def _noted_of(error: BaseException | None) -> str | None:
+    try:
+        return _noted.get(error) if error is not None else None
+    except TypeError:  # not a driver's: Python's own take no weak references
+        return None
 
 
 def init_app(app: Flask, observers: Iterable[Observer]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from flask import current_app
 from sqlalchemy.engine import Connection, Result
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import DefaultGenerator
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, SessionTransactionOrigin
 
 from .requests import current
@@ -92,6 +93,8 @@ def _may_read(state: ORMExecuteState) -> bool:
     session = state.session
     if state.is_insert or state.is_update or state.is_delete or session.twophase:
         return False
+    if isinstance(state.statement, DefaultGenerator):  # a Sequence, whose result is a number
+        return False
     transaction = session.get_transaction()
     return transaction is None or (
         transaction.origin is SessionTransactionOrigin.AUTOBEGIN
@@ -115,13 +118,13 @@ def _needs_fresh_plan(error: DBAPIError, failed: Read) -> bool:
     A ROLLBACK has psycopg forget its prepared statements, as it does on the plain application
     after each request.
     """
-    connection: Any = failed.connection
-    if failed.use is None or not hasattr(connection, "pgconn"):
-        return False
+    connection, code = failed.connection, getattr(error.orig, "sqlstate", None)
+    if failed.use is None or not hasattr(connection, "pgconn") or code is None:
+        return False  # the server was not asked, or has not ended anything
     failed.use.other = True
     with suppress(Exception), connection.cursor() as cursor:
         cursor.execute("ROLLBACK TO SAVEPOINT failed_read", prepare=False)  # which is not there
-    if getattr(error.orig, "sqlstate", None) != STALE_PLAN:
+    if code != STALE_PLAN:
         return False
     connection.rollback()
     return True
