@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import ServiceUnavailable
 
+from .connections import RECLAIMED, SHUT_DOWN, USE, WAS_READ_ONLY
 from .observer import Observer
 
 RETRY_AFTER = 1  # seconds; a pool that is full or a database that restarts needs no longer
@@ -68,11 +69,6 @@ READ_ONLY_OPTION = 1290  # also of other options: the text tells which
 READ_ONLY_TRANSACTION = "25006"
 # what PostgreSQL reports of itself, without being asked
 READ_ONLY_STATUS = ("in_hot_standby", "default_transaction_read_only")
-
-# what the record of a connection remembers
-WAS_READ_ONLY = "flask_pool.was_read_only"
-RECLAIMED = "flask_pool.reclaimed"
-SHUT_DOWN = "flask_pool.shut_down"
 
 # what only the connection could tell of a driver's error, asked by `reason_of`
 _noted: WeakKeyDictionary[BaseException, str] = WeakKeyDictionary()
@@ -137,13 +133,13 @@ def _noted_of(error: BaseException | None) -> str | None:
 def init_app(app: Flask, observers: Iterable[Observer]) -> None:
     """Answer 503 for what passes; leave the rest as it would be without this."""
     throttles = {reason: Throttle() for reason in REASONS}
+    handlers = app.error_handler_spec[None][None]
 
-    @app.errorhandler(SQLAlchemyError)
     def answer(error: SQLAlchemyError) -> ResponseReturnValue:
         reason = reason_of(error)
         if reason is None:
             # the handler that would have been asked without this one
-            other = app.error_handler_spec[None][None].get(Exception)
+            other = handlers.get(Exception)
             if other is None:
                 raise error
             answer: ResponseReturnValue = app.ensure_sync(other)(error)
@@ -156,6 +152,9 @@ def init_app(app: Flask, observers: Iterable[Observer]) -> None:
         said = " ".join([*str(original).split(), *getattr(original, "__notes__", ())])
         throttles[reason].warning(f"503 {reason}: {type(error).__name__}: {said}")
         return app.handle_http_exception(DatabaseUnavailable(reason))
+
+    if SQLAlchemyError not in handlers:  # the application's own wins
+        app.register_error_handler(SQLAlchemyError, answer)
 
 
 class Throttle:
@@ -182,6 +181,8 @@ def note_error(context: ExceptionContext) -> None:
     if not isinstance(error, driver.Error):
         return
     info = _info(context)
+    if USE in info:
+        info[USE].failed = True
     if RECLAIMED in info:
         raise ConnectionReclaimed(info[RECLAIMED]) from error
     if SHUT_DOWN in info:
@@ -205,7 +206,7 @@ def _info(context: ExceptionContext) -> dict[str, Any]:
     if connection is None or connection.closed or connection.invalidated:
         return {}
     try:
-        return connection.info  # type: ignore[return-value]
+        return connection.info
     except NotImplementedError:  # SQLAlchemy asks a new connection for the server's version
         return {}
 
