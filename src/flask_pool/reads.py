@@ -54,9 +54,11 @@ def read(state: ORMExecuteState) -> Result[Any] | None:
     request = current()
     if request is None or not request.safe or not _may_read(state):
         return None
-    replicas = current_app.extensions["pool"].replicas
-    if replicas is not None:
-        found: Result[Any] | None = replicas.read(state, request, send)
+    pools = current_app.extensions.get("pool")
+    if pools is None:  # an application that shares `db` and is without a pool
+        return None
+    if pools.replicas is not None:
+        found: Result[Any] | None = pools.replicas.read(state, request, send)
         return found
     return send(state)
 
