@@ -123,7 +123,7 @@ def table(value: Any) -> dict[str, Any]:
     raise Refused("a table: {...}", "(not shown)")
 
 
-def database_url(value: Any) -> str:
+def database_url(value: Any) -> Any:
     """Accept a URL that SQLAlchemy and the driver can read."""
     from sqlalchemy.engine import make_url  # noqa: PLC0415
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
@@ -146,13 +146,13 @@ def database_url(value: Any) -> str:
         raise Refused(f"a driver that is installed ({error})", shown) from None
     except (ArgumentError, ValueError, TypeError):
         raise Refused("a database and options that SQLAlchemy knows", shown) from None
-    return url.render_as_string(hide_password=False)
+    return value
 
 
 def database_urls(check: Check = database_url) -> Check:
     """Accept one URL or more, separated by spaces."""
 
-    def check_each(value: Any) -> list[str]:
+    def check_each(value: Any) -> list[Any]:
         return [check(each) for each in (value.split() if isinstance(value, str) else value)]
 
     return check_each
