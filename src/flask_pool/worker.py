@@ -80,6 +80,7 @@ class Client:
     body: bool = True  # a body may follow
     path: str = ""
     wait: float | None = None
+    judged: float | None = None  # what of it counts for refusing
     late: bool = False  # to be refused
     began: float = 0.0  # when a thread took the request
     answered: float | None = None  # when its last request was answered
@@ -124,7 +125,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _prepare(self) -> None:
         self._busy = 0
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
-        self._looked = 0.0
+        self._looked, self._began = 0.0, monotonic()
         self._local = local()
         self._done: deque[tuple[Client, bool, bool]] = deque()
         self._returning: deque[Client] = deque()  # kept-alive, with a request
@@ -240,7 +241,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._measure(client)
         if RULE.exempt(client.path):
             return True
-        client.late = RULE.refuses(client.wait, sample=not client.body or client.secret)
+        client.late = RULE.refuses(client.judged, sample=not client.body or client.secret)
         return not (client.late and self._refuse(client))
 
     def _look(self, *, accepts: bool) -> None:
@@ -270,8 +271,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             if RULE.exempt(client.path):
                 line.remove(client)
                 self._probes.append(client)
-            elif client.wait is not None and client.wait > RULE.limit(monotonic()):
-                RULE.refuses(client.wait, sample=not client.body or client.secret)
+            elif client.judged is not None and client.judged > RULE.limit(monotonic()):
+                RULE.refuses(client.judged, sample=not client.body or client.secret)
                 if self._refuse(client):
                     line.remove(client)
         if self._probes and not self._spare_busy:
@@ -327,6 +328,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         elif client.answered is not None:
             wait = min(wait, monotonic() - client.answered)
         client.wait = wait
+        # while workers start, a wait is no sign of overload
+        client.judged = None if wait is None else min(wait, monotonic() - self._began)
 
     def _refuse(self, client: Client) -> bool:
         """Answer 503 to a request whose head is there; no thread and no parser is needed."""
