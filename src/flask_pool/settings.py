@@ -124,7 +124,7 @@ def table(value: Any) -> dict[str, Any]:
 
 
 def database_url(value: Any) -> Any:
-    """Accept a URL that SQLAlchemy and the driver can read."""
+    """Accept a URL that SQLAlchemy can read, and the driver, if the URL names one."""
     from sqlalchemy.engine import make_url  # noqa: PLC0415
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
@@ -138,6 +138,8 @@ def database_url(value: Any) -> Any:
     shown = url.set(query={}).render_as_string(hide_password=True)
     if MASK in (url.password, *url.query.values()):
         raise Refused("the URL with its real password, in .env or the environment", shown)
+    if "+" not in url.drivername and url.drivername != "sqlite":
+        return value  # the driver is SQLAlchemy's or the service's to choose
     try:
         dialect = url.get_dialect()
         dialect.import_dbapi()
@@ -261,6 +263,8 @@ SETTINGS: dict[str, Setting] = {
     "PORT": Setting(whole(1, 65535), 8000, "Port that the server listens on."),
 }
 CHECKS: dict[str, Check] = {name: setting.check for name, setting in SETTINGS.items()}
+# settings that only SQLAlchemy can check, which a server's master does not load
+URLS = (URI, "SQLALCHEMY_REPLICA_URIS", "SQLALCHEMY_BINDS")
 # what a URL without a driver stands for where the template's drivers are installed
 DRIVERS = {
     "sqlite": "sqlite",

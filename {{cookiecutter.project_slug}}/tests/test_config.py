@@ -9,6 +9,7 @@ import pytest
 from flask import Config, Flask, current_app
 from flask.cli import FlaskGroup
 from flask_pool.settings import SettingError
+from sqlalchemy.engine import make_url
 
 from {{cookiecutter.project_slug}} import (
     create_app,
@@ -134,7 +135,7 @@ def test_the_file_is_read_by_what_starts_the_service_only(
 def test_a_url_without_a_driver_stands_for_the_installed_one(given: str, used: str) -> None:
     url = make(SQLALCHEMY_DATABASE_URI=given).extensions["pool"].engines["default"].url
 
-    assert url.render_as_string(hide_password=False) == used
+    assert url == make_url(used)
 
 
 @pytest.mark.parametrize("secret", [None, "", "short", "change-me-change-me-change-me"])
