@@ -42,7 +42,7 @@ def _error(message: str) -> SettingError:
 
 @cache
 def _shown_by(click: Any) -> type[SettingError]:
-    return type("SettingError", (SettingError, click.ClickException), {"__module__": __name__})
+    return type("SettingError", (click.ClickException, SettingError), {"__module__": __name__})
 
 
 class Refused(ValueError):
@@ -138,12 +138,12 @@ def database_url(value: Any) -> Any:
     shown = url.set(query={}).render_as_string(hide_password=True)
     if MASK in (url.password, *url.query.values()):
         raise Refused("the URL with its real password, in .env or the environment", shown)
-    if "+" not in url.drivername and url.drivername != "sqlite":
-        return value  # the driver is SQLAlchemy's or the service's to choose
     try:
-        dialect = url.get_dialect()
-        dialect.import_dbapi()
-        dialect().create_connect_args(url)
+        if url.drivername != "postgres":  # which SQLAlchemy knows no more, and a service may
+            dialect = url.get_dialect()
+        if "+" in url.drivername:
+            dialect.import_dbapi()
+            dialect().create_connect_args(url)
     except ImportError as error:
         raise Refused(f"a driver that is installed ({error})", shown) from None
     except (ArgumentError, ValueError, TypeError):

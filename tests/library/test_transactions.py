@@ -333,7 +333,7 @@ def test_many_rows_at_once_are_one_transaction(app: Flask, serve: Serve, method:
     def view() -> object:
         db.session.execute(insert(Item), [{"name": str(number)} for number in range(3)])
         mark = "?" if is_sqlite() else "%s"
-        put = f"INSERT INTO pool_items (name) VALUES ({mark})"  # noqa: S608
+        put = f"INSERT INTO pool_items (name) VALUES ({mark})"
         through_the_session().executemany(put, [["A"], ["B"]])
         inside = count()
         db.session.rollback()

@@ -28,8 +28,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import flask_pool as pool
 from flask_pool import FairQueuePool
-
-from ..conftest import Make, db
+from library.conftest import Make, db
 
 OPERATOR = {"Authorization": "Bearer operator"}
 OPS = Path(__file__).parents[3] / "ops"
