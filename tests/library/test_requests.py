@@ -18,8 +18,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from flask_pool import run_once
 from flask_pool.observer import Observer
+from flask_pool.requests import run_once
 
 from .conftest import Item, Make, db
 
