@@ -113,7 +113,7 @@ def extension(**options: Any) -> Extension:
 
     db = Extension(model_class=Base, **options)
 
-    class Item(db.Model):
+    class Item(db.Model):  # type: ignore[misc, name-defined]
         """What most views work on."""
 
         id = db.mapped_column(Integer, primary_key=True)
@@ -122,7 +122,7 @@ def extension(**options: Any) -> Extension:
         deleted = db.mapped_column(Integer, default=0)
         children = db.relationship("Child", order_by="Child.id")
 
-    class Child(db.Model):
+    class Child(db.Model):  # type: ignore[misc, name-defined]
         """What belongs to an item."""
 
         id = db.mapped_column(Integer, primary_key=True)

@@ -50,7 +50,7 @@ def database(family: str, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
     found.prepare()
     yield found
     if found.server:
-        found.kill()
+        found.server.kill_backends(DATABASE)
 
 
 class Make(Protocol):
@@ -80,8 +80,19 @@ def app(make: Make) -> Application:
     return make()
 
 
+class Undo(Protocol):
+    """Takes what is to be called after the test."""
+
+    def __call__(self, function: Callable[[], Any], /) -> None:
+        """Keep it."""
+
+
 @pytest.fixture
-def undo() -> Iterator[Callable[[Callable[[], Any]], None]]:
+def undo() -> Iterator[Undo]:
     """Give a function that takes what is to be called after the test."""
     with contextlib.ExitStack() as stack:
-        yield lambda function: stack.callback(function) and None
+
+        def keep(function: Callable[[], Any], /) -> None:
+            stack.callback(function)
+
+        yield keep

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pymysql
 import pytest
+from servers import wait_until
 from sqlalchemy.engine import make_url
 
 DATABASE = "situations"
@@ -64,6 +65,8 @@ class Database:
     def kill(self) -> int:
         """End every connection of the applications."""
         killed: int = self.server.kill_backends(DATABASE)
+        # the server says yes before it has done so
+        wait_until(lambda: not self.connections(), pause=0.01)
         return killed
 
     def connections(self) -> int:

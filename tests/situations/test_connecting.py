@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 import pymysql
 import pytest
-import wrapt
 from sqlalchemy import event, select, text
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import OperationalError
@@ -20,12 +19,14 @@ from .applications import POOL, Application
 from .conftest import Make
 from .databases import Database, on
 
+wrapt: Any = pytest.importorskip("wrapt")
+
 
 class OwnPsycopg(psycopg.Connection[Any]):
     """A connection class of the application's own."""
 
 
-class OwnPyMySQL(pymysql.connections.Connection):  # type: ignore[type-arg]
+class OwnPyMySQL(pymysql.connections.Connection):
     """A connection class of the application's own."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, session
+from flask import Flask, got_request_exception, session
 from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import DBAPIError
 
@@ -48,7 +48,7 @@ def test_flask_login(app: Application, database: Database) -> None:
         flask_login.login_user(User(app.session.get(app.Item, 1)))
         return "in"
 
-    @flask_login.login_required  # type: ignore[misc]
+    @flask_login.login_required  # type: ignore[untyped-decorator]
     def change() -> str:
         flask_login.current_user.item.value = 77
         app.session.commit()
@@ -67,9 +67,9 @@ def test_flask_login(app: Application, database: Database) -> None:
 def test_flask_admin(app: Application, database: Database) -> None:
     """Lists, forms and their saving."""
     flask_admin = pytest.importorskip("flask_admin")
-    from flask_admin.contrib.sqla import ModelView  # noqa: PLC0415
+    views = pytest.importorskip("flask_admin.contrib.sqla")
 
-    class ItemView(ModelView):  # type: ignore[misc]
+    class ItemView(views.ModelView):  # type: ignore[misc,name-defined]
         """Items, without their children."""
 
         form_columns = ("name", "value")
@@ -116,7 +116,7 @@ def test_flask_caching(app: Application) -> None:
     sent: list[Any] = []
     event.listen(app.engine, "checkout", lambda *args: sent.append(args))
 
-    @cache.memoize(60)  # type: ignore[misc]
+    @cache.memoize(60)  # type: ignore[untyped-decorator]
     def count() -> int:
         found: int = app.session.scalar(COUNT)
         return found
@@ -188,7 +188,7 @@ def test_flask_socketio(app: Application, database: Database) -> None:
     socketio = pytest.importorskip("flask_socketio")
     io = socketio.SocketIO(app.flask, async_mode="threading")
 
-    @io.on("put")  # type: ignore[misc]
+    @io.on("put")  # type: ignore[untyped-decorator]
     def receive(name: str) -> int:
         put(app, name)
         found: int = app.session.scalar(COUNT)
@@ -206,9 +206,7 @@ def test_flask_socketio(app: Application, database: Database) -> None:
 @on("postgresql", "sqlite")
 def test_apscheduler(app: Application, database: Database) -> None:
     """Jobs of a scheduler's threads read and write."""
-    pytest.importorskip("apscheduler")
-    from apscheduler.schedulers.background import BackgroundScheduler  # noqa: PLC0415
-
+    schedulers = pytest.importorskip("apscheduler.schedulers.background")
     done = threading.Semaphore(0)
 
     def job(name: str) -> None:
@@ -217,7 +215,7 @@ def test_apscheduler(app: Application, database: Database) -> None:
             put(app, name)
         done.release()
 
-    scheduler = BackgroundScheduler()
+    scheduler = schedulers.BackgroundScheduler()
     scheduler.start()
     for name in ("three", "four"):
         scheduler.add_job(job, args=[name])
@@ -242,7 +240,7 @@ def test_celery(app: Application, database: Database) -> None:
     tasks = celery.Celery("situations", task_cls=Task, broker="memory://")
     tasks.conf.update(task_always_eager=True, task_eager_propagates=True)
 
-    @tasks.task  # type: ignore[misc]
+    @tasks.task  # type: ignore[untyped-decorator]
     def work(name: str) -> int:
         put(app, name)
         found: int = app.session.scalar(COUNT)
@@ -261,14 +259,13 @@ def test_celery(app: Application, database: Database) -> None:
 def sentry(app: Application) -> Iterator[list[dict[str, Any]]]:
     """Give the events that Sentry would send."""
     sentry_sdk = pytest.importorskip("sentry_sdk")
-    from sentry_sdk.integrations.flask import FlaskIntegration  # noqa: PLC0415
-    from sentry_sdk.integrations.sqlalchemy import SqlalchemyIntegration  # noqa: PLC0415
-
+    flask = pytest.importorskip("sentry_sdk.integrations.flask")
+    sqlalchemy = pytest.importorskip("sentry_sdk.integrations.sqlalchemy")
     events: list[dict[str, Any]] = []
     sentry_sdk.init(
         dsn="http://key@127.0.0.1:9/1",
         default_integrations=False,
-        integrations=[FlaskIntegration(), SqlalchemyIntegration()],
+        integrations=[flask.FlaskIntegration(), sqlalchemy.SqlalchemyIntegration()],
         before_send=lambda event, _hint: events.append(event),
     )
     yield events
@@ -329,8 +326,6 @@ def test_sentry(
 @on("postgresql")
 def test_got_request_exception_is_sent_once(app: Application, database: Database) -> None:
     """So it is for everyone who listens to Flask's signal, and with the original error."""
-    from flask import got_request_exception  # noqa: PLC0415
-
     app.flask.config["PROPAGATE_EXCEPTIONS"] = False
     heard: list[BaseException] = []
 
@@ -353,16 +348,12 @@ def test_error_handlers_of_the_application_come_first(app: Application, database
 @pytest.fixture
 def spans() -> Iterator[Any]:
     """Give a provider of traces and the spans that ended."""
-    pytest.importorskip("opentelemetry.sdk")
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: PLC0415
-        InMemorySpanExporter,
-    )
-
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace = pytest.importorskip("opentelemetry.sdk.trace")
+    export = pytest.importorskip("opentelemetry.sdk.trace.export")
+    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    exporter = memory.InMemorySpanExporter()
+    provider = trace.TracerProvider()
+    provider.add_span_processor(export.SimpleSpanProcessor(exporter))
     yield provider, exporter
     provider.shutdown()
 
@@ -379,10 +370,8 @@ def test_opentelemetry_of_a_driver(
     make: Make, database: Database, spans: Any, undo: Any, driver: str
 ) -> None:
     """Each statement of a view is a span, with the driver's own instrumentation."""
-    from importlib import import_module  # noqa: PLC0415
-
     name = {"psycopg": "PsycopgInstrumentor", "pymysql": "PyMySQLInstrumentor"}[driver]
-    module = import_module(f"opentelemetry.instrumentation.{driver}")
+    module = pytest.importorskip(f"opentelemetry.instrumentation.{driver}")
     provider, exporter = spans
     instrumentor = getattr(module, name)()
     instrumentor.instrument(tracer_provider=provider, skip_dep_check=True)
