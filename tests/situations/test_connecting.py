@@ -11,7 +11,7 @@ import pymysql
 import pytest
 from sqlalchemy import event, select, text
 from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 from sqlalchemy.pool import Pool as AnyPool
 
@@ -381,3 +381,50 @@ def test_sqlite_type_parsing(make: Make, tmp_path: Any) -> None:
         return type(app.session.connection().exec_driver_sql(question).scalar()).__name__
 
     assert app.json(view) == "date"
+
+
+def test_checkout_listener_that_refuses(app: Application, database: Database) -> None:
+    """A listener that says that a connection is of no use has it replaced."""
+    refused: list[Any] = []
+    given: list[Any] = []
+
+    @event.listens_for(app.engine, "checkout")
+    def refuse(connection: Any, record: Any, proxy: Any) -> None:
+        if not refused:
+            refused.append(connection)
+            raise DisconnectionError("another one")
+        given.append(connection)
+
+    works(app, database)
+    assert len(given) == 3
+    assert refused[0] not in given
+
+
+@on("postgresql")
+def test_reset_listener(make: Make, database: Database) -> None:
+    """SQLAlchemy's recipe of a reset of one's own: it runs at each return."""
+    app = make(SQLALCHEMY_ENGINE_OPTIONS={"pool_reset_on_return": None})
+    calls: list[bool] = []
+
+    @event.listens_for(app.engine, "reset")
+    def reset(connection: Any, record: Any, state: Any) -> None:
+        if not state.terminate_only:
+            connection.rollback()
+            connection.execute("DISCARD ALL")
+            connection.commit()
+        calls.append(state.asyncio_safe)
+
+    app.json(lambda: app.session.execute(text("SET work_mem = '5MB'")).rowcount)
+    assert app.json(lambda: app.session.scalar(text("SHOW work_mem"))) == "4MB"
+    assert calls == [True, True]
+
+
+@pytest.mark.parametrize("poolclass", [NullPool, QueuePool, StaticPool])
+@on("postgresql", "mariadb")
+def test_dispose_by_the_application(make: Make, database: Database, poolclass: Any) -> None:
+    """An application that disposes of its engine, as after a fork, goes on."""
+    app = make(SQLALCHEMY_ENGINE_OPTIONS={"poolclass": poolclass})
+    for close in (True, False):
+        database.run("DELETE FROM item WHERE id > 2")
+        works(app, database)
+        app.engine.dispose(close=close)
