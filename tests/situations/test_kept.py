@@ -26,7 +26,7 @@ class Ended(BaseException):
     """What no one catches, such as a greenlet's end."""
 
 
-FAILURES = (Deliberate, KeyboardInterrupt, SystemExit, Ended, MemoryError)
+FAILURES = (Deliberate, KeyboardInterrupt, Ended)
 
 
 def read(app: Application) -> Any:
