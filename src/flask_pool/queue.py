@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterable
 from math import inf
-from random import randint
+from random import random
 from threading import Lock
 from time import monotonic, time
 from typing import Any
@@ -26,7 +26,7 @@ LAST_DATA_RECV = struct.Struct("@52xI")  # tcpi_last_data_recv in Linux's struct
 LONGEST = 60.0  # seconds: a header that says more comes from another clock
 WAITED = "flask_pool.queue"  # key in environ: seconds from arrival to the application
 SOCKETS = ("gunicorn.socket", "werkzeug.socket")  # keys in environ: what servers show
-MOST_SECONDS = 10  # of Retry-After; spread, so that those refused do not return in step
+MOST_SECONDS = 10  # of Retry-After
 
 DETAIL = "The service is overloaded. Try again shortly."
 PROBLEM = (
@@ -163,14 +163,19 @@ class Rule:
 RULE = Rule()  # of this process
 
 
-def answer(*, html: bool) -> tuple[list[tuple[str, str]], bytes]:
-    """Return headers and body of a refusal."""
+def retry_after() -> int:
+    """Return seconds, spread so that those refused do not return in step."""
+    return 1 + int(random() * MOST_SECONDS)
+
+
+def answer(seconds: int, *, html: bool) -> tuple[list[tuple[str, str]], bytes]:
+    """Return headers and body of a refusal, which says when to try again."""
     body = PAGE if html else PROBLEM
     kind = "text/html; charset=utf-8" if html else "application/problem+json"
     headers = [
         ("Content-Type", kind),
         ("Content-Length", str(len(body))),
-        ("Retry-After", str(randint(1, MOST_SECONDS))),
+        ("Retry-After", str(seconds)),
         ("Cache-Control", "no-store"),
     ]
     return headers, body
@@ -201,7 +206,7 @@ class Middleware:
             return self.app(environ, start_response)
         if self.rule.refuses(wait, sample=not body):
             self.rule.count_refusals()
-            headers, content = answer(html="text/html" in environ.get("HTTP_ACCEPT", ""))
+            headers, content = answer(retry_after(), html="text/html" in environ.get("HTTP_ACCEPT", ""))
             start_response("503 Service Unavailable", [*headers, ("Connection", "close")])
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]
         began = monotonic()
