@@ -29,6 +29,7 @@ from .queue import RULE
 TICK = 0.1  # seconds between two looks at the line while all threads are busy
 SOON = 0.01  # the same under overload
 IDLE = 1.0  # seconds between two heartbeats while nothing happens
+CROWDED = 0.5  # of what the listener's line holds; what arrives at a full one waits for seconds
 AHEAD = 1.0  # seconds in the line after which no worker is about to serve a request: look past it
 BATCH = 64  # requests refused between two looks at what threads have finished
 SILENT = 10.0  # seconds that a connection may take to send its first byte
@@ -38,7 +39,9 @@ LONGEST_HEAD = 16384  # bytes of a request that are looked at before a thread ta
 UNACKED = Struct("@24xI")  # tcpi_unacked of a listener: connections that wait
 REJOIN = 0.05  # seconds in a worker's own line after which a client should use the common one
 
-REQUEST_LINE = compile(rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n")
+REQUEST_LINE = compile(
+    rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n"
+)
 HAS_BODY = compile(rb"\r\n(?:content-length: *0*[1-9]|transfer-encoding:)", IGNORECASE)
 START = compile(rb"\r\nx-request-start:([^\r\n]*)", IGNORECASE)
 WANTS_HTML = compile(rb"\r\naccept:[^\r\n]*text/html", IGNORECASE)
@@ -132,7 +135,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _prepare(self) -> None:
         self._busy = 0
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
-        self._looked, self._began = 0.0, monotonic()
+        self._looked, self._counted, self._began = 0.0, 0.0, monotonic()
+        self._backlog = len(self.sockets) * self.cfg.backlog
         self._local = local()
         self._done: deque[tuple[Client, bool, bool]] = deque()
         self._returning: deque[Client] = deque()  # kept-alive, with a request
@@ -174,6 +178,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._serve(accepts=accepts)
         now = monotonic()
         due = now - self._looked >= TICK or RULE.overloaded(now)
+        if now - self._counted >= TICK:
+            self._counted = now
+            busy = self._busy >= self.cfg.threads
+            RULE.crowded = busy and self._standing() > CROWDED * self._backlog
         if self._busy >= self.cfg.threads and due:
             self._looked = now
             self._look(accepts=accepts)
@@ -521,7 +529,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _finish(self) -> None:
         """On SIGTERM serve what stands in the line; end what has begun, and close everything."""
         until = monotonic() + self.cfg.graceful_timeout
-        most = self._accepted + (self._standing() if self._terminated else 0)
+        most = self._accepted + (self._standing(self.cfg.backlog) if self._terminated else 0)
         for client in self._idle:
             client.deadline = min(client.deadline, monotonic() + LINGER)
         self._drained = False
@@ -540,7 +548,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.tpool.shutdown(wait=False)
         self.poller.close()
 
-    def _standing(self) -> int:
+    def _standing(self, unknown: int = 0) -> int:
         """Return how many connections wait in the listener's line."""
         found = 0
         for listener in self.sockets:
@@ -548,7 +556,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, UNACKED.size)
                 found += UNACKED.unpack(info)[0]
             except (AttributeError, OSError):  # a unix socket does not say
-                found += self.cfg.backlog
+                found += unknown
         return found
 
 

@@ -19,7 +19,7 @@ from ..errors import REASONS
 from ..queue_pool import FairQueuePool
 from . import shared
 from .budget import granted
-from .metrics import BUCKETS, PREFIX, REPLACED_REASONS, alone, catch_up, last_leaks
+from .metrics import BUCKETS, OVERLOADED, PREFIX, REPLACED_REASONS, alone, catch_up, last_leaks
 from .server import place
 
 TIMES = ("wait_time", "use_time", "create_time")
@@ -91,8 +91,20 @@ def snapshot() -> dict[str, Any]:
         "retries": int(everything.value("db_client_request_retries_total")),
         "unavailable": {
             reason: int(everything.value("db_client_request_unavailable_total", reason=reason))
-            for reason in REASONS
+            for reason in dict.fromkeys((*REASONS, OVERLOADED))
         },
+        "queue": queue(processes, everything),
+    }
+
+
+def queue(processes: dict[str, Samples], everything: Samples) -> dict[str, Any]:
+    """Return what happens in front of the application: waits, and what was refused."""
+    since = max(s.value("request_queue_refusing_since_seconds") for s in processes.values())
+    refused = everything.value("db_client_request_unavailable_total", reason=OVERLOADED)
+    return {
+        "time": spread(everything, "request_queue_time_seconds"),
+        "refused": int(refused),
+        "since": since or None,
     }
 
 
@@ -155,9 +167,13 @@ def number(value: float) -> int | None:
 
 def histogram(samples: Samples, name: str, times: str) -> dict[str, Any]:
     """Return the sum of all times (seconds), and how many were within each of BUCKETS; then all."""
-    metric = f"{PREFIX}{times}_seconds"
+    return spread(samples, f"{PREFIX}{times}_seconds", pool_name=name)
+
+
+def spread(samples: Samples, metric: str, **labels: str) -> dict[str, Any]:
+    """Return a histogram: the sum of its values, and how many are within each bound; then all."""
     within = [*map(str, map(float, BUCKETS)), "+Inf"]
     return {
-        "sum": samples.value(f"{metric}_sum", pool_name=name),
-        "counts": [int(samples.value(f"{metric}_bucket", pool_name=name, le=le)) for le in within],
+        "sum": samples.value(f"{metric}_sum", **labels),
+        "counts": [int(samples.value(f"{metric}_bucket", le=le, **labels)) for le in within],
     }

@@ -19,6 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from ..errors import REASONS
 from ..observer import Observer
+from ..queue import RULE
 from ..queue_pool import FairQueuePool
 from . import shared
 
@@ -27,6 +28,7 @@ BUCKETS = (
     0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 )  # fmt: skip
 POOL = ["pool_name"]
+OVERLOADED = "overloaded"  # the reason of what is refused in front of the application
 REPLACED_REASONS = ("recycled", "dead", "died")
 
 gauge = partial(Gauge, multiprocess_mode="livesum")
@@ -50,6 +52,15 @@ RETRIES = Counter(
 UNAVAILABLE = Counter(
     "db_client_request_unavailable", "Requests answered with 503 for the database.", ["reason"]
 )
+
+QUEUE_TIME = Histogram(
+    "request_queue_time_seconds", "Time from a request's arrival to the application.",
+    buckets=BUCKETS,
+)  # fmt: skip
+REFUSING_SINCE = Gauge(
+    "request_queue_refusing_since_seconds", "When a worker began to refuse requests, 0 if not.",
+    multiprocess_mode="livemax",
+)  # fmt: skip
 
 SHARED = shared.folder() is not None  # then others' scrapes see what this process counts
 SOON = 0.1  # seconds until they do
@@ -149,13 +160,41 @@ class _PoolMetrics(Observer):
 class _RequestMetrics(Observer):
     def __init__(self) -> None:
         with alone():
-            self._unavailable = {reason: UNAVAILABLE.labels(reason) for reason in REASONS}
+            reasons = dict.fromkeys((*REASONS, OVERLOADED))
+            self._unavailable = {reason: UNAVAILABLE.labels(reason) for reason in reasons}
 
     def retried(self) -> None:
         record((RETRIES.inc, 1))
 
     def unavailable(self, reason: str) -> None:
         record((self._unavailable[reason].inc, 1))
+
+
+class _QueueMetrics:
+    """Counts waits in front of the application, and what was refused there."""
+
+    since: float | None = None
+
+    def waited(self, seconds: float) -> None:
+        record((QUEUE_TIME.observe, seconds))
+        self._note()
+
+    def refused(self, number: int) -> None:
+        record((UNAVAILABLE.labels(OVERLOADED).inc, number))
+        self._note()
+
+    def _note(self) -> None:
+        if RULE.since != self.since:
+            self.since = RULE.since
+            record((REFUSING_SINCE.set, self.since or 0.0))
+
+
+def watch_queue() -> None:
+    """Count what happens in front of the application; once in a process."""
+    if not RULE.on_wait:
+        queue = _QueueMetrics()
+        RULE.on_wait.append(queue.waited)
+        RULE.on_refusal.append(queue.refused)
 
 
 def record(*changes: Change) -> None:
