@@ -257,12 +257,14 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         client.late = not RULE.exempt(client.path) and self._is_late(client)
         return not (client.late and self._refuse(client))
 
-    def _is_late(self, client: Client) -> bool:
-        """Tell whether a request has waited too long; the rule sees each wait once."""
+    def _is_late(self, client: Client, *, looking: bool = False) -> bool:
+        """Tell whether a request has waited too long; the rule sees each wait once, at its end."""
         now = monotonic()
         if now - client.passed < TICK:
             return False
         self._measure(client)
+        if looking and not RULE.overloaded(now) and (client.judged or 0.0) <= RULE.limit(now):
+            return False
         if RULE.refuses(client.judged, sample=not client.body or client.secret):
             return True
         client.passed = now
@@ -284,7 +286,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 break
             if RULE.exempt(client.path):
                 self._probes.append(client)
-            elif not (self._is_late(client) and self._refuse(client)):
+            elif not (self._is_late(client, looking=True) and self._refuse(client)):
                 self._newcomers.append(client)
         self._answer_probes()
 
@@ -297,7 +299,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         kept = []
         while line:
             client = line.popleft()
-            if not self._is_late(client):
+            if not self._is_late(client, looking=True):
                 line.appendleft(client)
                 break
             if not self._refuse(client):

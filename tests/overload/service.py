@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Service:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    connections: list[socket.socket] = field(default_factory=list)
 
     def get(self, path: str = "/", timeout: float = 20, **headers: str) -> tuple[int, str]:
         """Ask for a path on a connection of its own; return status and text."""
@@ -41,7 +42,9 @@ class Service:
 
     def connect(self) -> socket.socket:
         """Return a connection on which nothing was sent."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        self.connections.append(connection)
+        return connection
 
     def ask(self, path: str = "/", method: str = "GET", body: bytes = b"", more: str = "") -> socket.socket:
         """Send a request and return its connection, without waiting for the answer."""
@@ -59,12 +62,12 @@ class Service:
 def read_answer(connection: socket.socket) -> tuple[int, dict[str, str]]:
     """Return status and headers of an answer; status -1 if the connection was cut off."""
     try:
-        answer = http.client.HTTPResponse(connection)
-        answer.begin()
-        answer.read()
+        with http.client.HTTPResponse(connection) as answer:
+            answer.begin()
+            answer.read()
+            return answer.status, dict(answer.getheaders())
     except (ConnectionError, http.client.HTTPException):
         return -1, {}
-    return answer.status, dict(answer.getheaders())
 
 
 @contextlib.contextmanager
@@ -83,7 +86,7 @@ def serve(
     path = os.pathsep.join([environ.pop("GUNICORN", ""), str(ROOT / "src"), str(INSIDE)])
     command = [
         sys.executable, "-m", "gunicorn", "--bind", bind or f"127.0.0.1:{port}", "--worker-class",
-        worker, "--workers", str(workers), "--threads", str(threads), "--config", "/dev/null",
+        worker, "--workers", str(workers), "--threads", str(threads),
         "--log-file", str(log), "--graceful-timeout", "20", *options, "views:app",
     ]  # fmt: skip
     env = {**os.environ, "PYTHONPATH": path.strip(os.pathsep), **environ}
@@ -94,6 +97,8 @@ def serve(
             wait_for(lambda: service.get("/healthz/live")[0] == 200)
         yield service
     finally:
+        for connection in service.connections:
+            connection.close()
         process.terminate()
         try:
             process.wait(30)
