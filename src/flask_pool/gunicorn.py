@@ -26,8 +26,6 @@ __all__ = [
     "Worker", "application", "child_exit", "lacking", "load", "post_fork", "post_worker_init",
 ]  # fmt: skip
 
-# what only SQLAlchemy can check, which a process of its own imports
-URLS = (settings.database_url, settings.database_urls, settings.binds)
 SHARED_MEMORY = "/dev/shm"  # noqa: S108
 TRUE = ("1", "true", "yes", "on")
 
@@ -96,11 +94,10 @@ def _read(folder: Path, dotenv: Mapping[str, str | None]) -> dict[str, Any]:
     file = folder / "defaults.toml"
     defaults = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
     every = settings.CHECKS | settings.SERVICE_CHECKS
-    checks = {name: check for name, check in every.items() if check not in URLS}
-    others = every.keys() - checks.keys()
-    raw = settings.read(defaults, environ, checks=checks | dict.fromkeys(others, _anything))
-    variables = {name: settings.variable_of(name, environ) for name in others}
-    _check_urls({name: raw[name] for name in others if raw.get(name) is not None}, variables)
+    raw = settings.read(defaults, environ, checks=every | dict.fromkeys(settings.URLS, _anything))
+    variables = {name: settings.variable_of(name, environ) for name in settings.URLS}
+    urls = {name: raw[name] for name in settings.URLS if raw.get(name) is not None}
+    _check_urls(urls, variables)
     if environ.get("FLASK_DEBUG", "").lower() not in TRUE:
         settings.require_secret(raw.get("SECRET_KEY"))
     return settings.with_defaults(raw)
@@ -114,6 +111,7 @@ def _check_urls(values: dict[str, Any], variables: dict[str, str]) -> None:
     """Check URLs in another process, as SQLAlchemy must not be loaded here."""
     done = subprocess.run(
         [sys.executable, "-c", f"import {__name__} as m; m._main()"],
+        check=False,
         input=json.dumps([values, variables]),
         capture_output=True,
         text=True,
