@@ -88,7 +88,7 @@ def report(app: Flask) -> Iterator[tuple[int, str]]:
         except SQLAlchemyError as error:
             yield logging.WARNING, f"pool {name}: no limits known: {type(error).__name__}"
             continue
-        plan, recycle = budget(app.config, found), app.config["SQLALCHEMY_POOL_RECYCLE"]
+        plan, recycle = budget(pools.settings, found), pools.settings["SQLALCHEMY_POOL_RECYCLE"]
         yield (logging.INFO if plan.fits else logging.WARNING), f"pool {name}: {plan}"
         if plan.threads > plan.capacity:
             yield logging.WARNING, f"{plan.threads} threads share {plan.capacity} connections"
@@ -122,7 +122,8 @@ def granted(name: str) -> dict[str, Any] | None:
     if found is None or not isinstance(pool, FairQueuePool) or isinf(pool.capacity):
         return None
     own = {"SQLALCHEMY_POOL_SIZE": int(pool.capacity), "SQLALCHEMY_MAX_OVERFLOW": 0}
-    plan = budget(current_app.config | own, found, pools=on_same_server(engine, engines.values()))
+    settings = dict(current_app.extensions["pool"].settings)
+    plan = budget(settings | own, found, pools=on_same_server(engine, engines.values()))
     shown = ("workers", "threads", "needed", "limit", "fits")
     told = {name: getattr(plan, name) for name in shown}
     return told | {"server": found.name, "text": str(plan)}

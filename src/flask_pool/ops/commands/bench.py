@@ -60,7 +60,7 @@ def command(
         check_plot(plot)
     with current_app.extensions["pool"].unpooled("default").connect():  # or say why not
         pass
-    threads = threads or current_app.config["WEB_THREADS"]
+    threads = threads or current_app.extensions["pool"].settings["WEB_THREADS"]
     with reached(engine.url, far) as url:
         results = run(url, path, threads, number, seconds)
     away = f", database {far:g} ms away" if far else ""

@@ -13,7 +13,7 @@ from ...extension import Pools
 from ...options import is_memory
 from ..budget import budget
 from ..server import Server, look, on_same_server, place
-from . import Command, report
+from . import Command, report, waits
 from .findings import CHECKS, ERROR, SEVERITIES, Finding, Subject
 from .pgbouncer import ask_console
 
@@ -50,6 +50,7 @@ def command(context: click.Context, instances: int, form: str) -> None:
         for check in CHECKS
         for finding in check(subject)
     ]
+    found += [("default", finding) for finding in waits.findings(pools.settings)]
     found.sort(key=lambda pair: SEVERITIES.index(pair[1].severity))
     failed = any(finding.severity == ERROR for _, finding in found)
     (_as_json if form == "json" else _as_text)(subjects, found, failed)
@@ -58,7 +59,7 @@ def command(context: click.Context, instances: int, form: str) -> None:
 
 def examine(name: str, pools: Pools, instances: int) -> Subject:
     """Look at one database."""
-    settings, engine = current_app.config, pools.engines[name]
+    settings, engine = pools.settings, pools.engines[name]
     server, refused = connect(name, pools)
     one = {"SQLALCHEMY_POOL_SIZE": 1, "SQLALCHEMY_MAX_OVERFLOW": 0} if is_memory(engine.url) else {}
     same = on_same_server(engine, pools.engines.values())

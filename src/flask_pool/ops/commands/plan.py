@@ -62,7 +62,7 @@ def command(
     if source:
         seen_rate, seen_hold = measure(source, interval)
         rate, hold = rate or seen_rate, hold or seen_hold
-    workers = workers or current_app.config["WEB_CONCURRENCY"]
+    workers = workers or current_app.extensions["pool"].settings["WEB_CONCURRENCY"]
     if pgbouncer and not (rate or hold):
         click.echo(configuration(instances or 10, workers, min(20, limit or 20)))
         return

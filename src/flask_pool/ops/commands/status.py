@@ -87,7 +87,8 @@ def _flat(found: dict[str, Any], before: str = "") -> Iterator[tuple[str, object
 
 def own_url() -> str:
     """Return where this service listens, as far as its settings tell."""
-    host, port = current_app.config["HOST"], current_app.config["PORT"]
+    settings = current_app.extensions["pool"].settings
+    host, port = settings["HOST"], settings["PORT"]
     host = EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
