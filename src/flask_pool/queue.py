@@ -177,7 +177,7 @@ RULE = Rule()  # of this process
 
 def retry_after() -> int:
     """Return seconds, spread so that those refused do not return in step."""
-    return 1 + int(random() * MOST_SECONDS)
+    return 1 + int(random() * MOST_SECONDS)  # noqa: S311
 
 
 def answer(seconds: int, *, html: bool) -> tuple[list[tuple[str, str]], bytes]:

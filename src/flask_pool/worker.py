@@ -8,6 +8,7 @@ first out, and whoever has waited for too long (see `queue`) is refused without 
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import socket
 from collections import deque
@@ -15,13 +16,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from re import IGNORECASE, compile
 from struct import Struct
 from threading import local
 from time import monotonic
 from typing import Any, Protocol
 
-from gunicorn.workers import gthread
+from gunicorn.workers import gthread  # type: ignore[import-untyped, unused-ignore]
 
 from . import queue
 from .queue import RULE
@@ -39,12 +39,12 @@ LONGEST_HEAD = 16384  # bytes of a request that are looked at before a thread ta
 UNACKED = Struct("@24xI")  # tcpi_unacked of a listener: connections that wait
 REJOIN = 0.05  # seconds in a worker's own line after which a client should use the common one
 
-REQUEST_LINE = compile(
+REQUEST_LINE = re.compile(
     rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n"
 )
-HAS_BODY = compile(rb"\r\n(?:content-length: *0*[1-9]|transfer-encoding:)", IGNORECASE)
-START = compile(rb"\r\nx-request-start:([^\r\n]*)", IGNORECASE)
-WANTS_HTML = compile(rb"\r\naccept:[^\r\n]*text/html", IGNORECASE)
+HAS_BODY = re.compile(rb"\r\n(?:content-length: *0*[1-9]|transfer-encoding:)", re.IGNORECASE)
+START = re.compile(rb"\r\nx-request-start:([^\r\n]*)", re.IGNORECASE)
+WANTS_HTML = re.compile(rb"\r\naccept:[^\r\n]*text/html", re.IGNORECASE)
 
 # All that is used of gunicorn beyond what it documents: versions 23.0 to 27.0 have it. Where one of
 # these is missing, `run` is gunicorn's own: requests wait as in any gunicorn, the rule works where
@@ -116,6 +116,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self.alive, self._terminated = False, True
             self._wake()
 
+    wsgi: Any
     _terminated = False
     _wake_end: int | None = None
 
@@ -199,7 +200,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 self.poller.unregister(listener)
         self._listening = wanted
 
-    def _arrived(self, listener: Any) -> None:
+    def _arrived(self, _: Any) -> None:
         self._more = True
 
     def _wake(self) -> None:
@@ -516,10 +517,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 client.sock.setblocking(False)
                 client.sock.shutdown(socket.SHUT_WR)
                 self._await(client, self._ending, LINGER)
-                return
             except (OSError, ValueError):  # it is closed already
-                pass
-        self._close(client)
+                self._close(client)
+        else:
+            self._close(client)
 
     def _close(self, client: Client) -> None:
         self.nr_conns -= 1

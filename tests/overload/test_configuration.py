@@ -40,6 +40,7 @@ def write(project: Path, **values: str) -> None:
 
 
 def environment(gunicorn: str, project: Path) -> dict[str, str]:
+    """Return an environment for a server of this project."""
     path = os.pathsep.join([gunicorn, str(ROOT / "src"), str(project)])
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLASK_")}
     return kept | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -47,6 +48,7 @@ def environment(gunicorn: str, project: Path) -> dict[str, str]:
 
 @contextmanager
 def running(project: Path, gunicorn: str, *options: str) -> Iterator[Service]:
+    """Run gunicorn in the project, as production does."""
     port, log = free_port(), project / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -63,10 +65,12 @@ def running(project: Path, gunicorn: str, *options: str) -> Iterator[Service]:
 
 
 def said(service: Service) -> list[str]:
+    """Return what the service was started with."""
     return list(json.loads(service.get()[1]))
 
 
 def test_sighup_serves_new_code_and_new_values(project: Path, gunicorn: str) -> None:
+    """The master loads nothing of the service and keeps nothing of `.env`."""
     with running(project, gunicorn) as service:
         assert said(service) == ["first", "hello", None]
         code = project / "service" / "__init__.py"
@@ -77,6 +81,7 @@ def test_sighup_serves_new_code_and_new_values(project: Path, gunicorn: str) -> 
 
 
 def test_sighup_with_a_wrong_value_keeps_the_settings(project: Path, gunicorn: str) -> None:
+    """New workers get the values that were accepted last."""
     with running(project, gunicorn) as service:
         write(project, GREETING="bye", SQLALCHEMY_POOL_SIZE="many")
         service.signal(signal.SIGHUP)
@@ -87,6 +92,7 @@ def test_sighup_with_a_wrong_value_keeps_the_settings(project: Path, gunicorn: s
 
 
 def test_preload_reads_dotenv_too(project: Path, gunicorn: str) -> None:
+    """The application is made in the master, with what `.env` sets."""
     with running(project, gunicorn, "--preload") as service:
         assert said(service) == ["first", "hello", None]
 
@@ -103,6 +109,7 @@ def test_preload_reads_dotenv_too(project: Path, gunicorn: str) -> None:
 def test_a_wrong_value_stops_the_start_with_one_line(
     project: Path, gunicorns: dict[str, str], values: dict[str, str], line: str
 ) -> None:
+    """The line names the variable, the value and what is accepted."""
     write(project, **values)
     done = subprocess.run(
         [sys.executable, "-m", "gunicorn"], cwd=project, capture_output=True, text=True,
@@ -114,4 +121,5 @@ def test_a_wrong_value_stops_the_start_with_one_line(
 
 
 def test_the_configuration_is_short() -> None:
+    """It names things of the library, and holds no logic."""
     assert len(CONFIGURATION.read_text().splitlines()) <= 30

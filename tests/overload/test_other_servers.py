@@ -31,6 +31,7 @@ def test_plain_gunicorn_with_the_middleware(folder: Path, gunicorn: str) -> None
 
 
 def test_flasks_own_server_tells_the_wait(tmp_path: Path) -> None:
+    """Werkzeug shows its socket."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "views", "run", "--port", str(port)],
@@ -63,6 +64,7 @@ def test_a_server_without_a_socket_is_left_alone() -> None:
 
 
 def test_a_middleware_behind_the_worker_judges_nothing_again(folder: Path) -> None:
+    """A request is judged once."""
     with serve(folder, MIDDLEWARE="1") as service:
         found = [service.get("/wait") for _ in range(3)]
         assert [status for status, _ in found] == [200] * 3

@@ -23,7 +23,7 @@ def findings(settings: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(INFO, NAME, message, "leave it at its default")
         return
     try:
-        from ...worker import lacking  # noqa: PLC0415
+        from ...worker import lacking
     except ImportError:
         message = "gunicorn is not there: waits are known as far as the server shows its socket"
         yield Finding(INFO, NAME, message, "pip install 'flask-pool[gunicorn]'")
