@@ -20,6 +20,7 @@ def init_app(app: Flask) -> None:
 
     pools = app.extensions["pool"]
     metrics.watch_requests(pools.observers)
+    metrics.watch_queue()
     for name, engine in pools.engines.items():
         if isinstance(engine.pool, FairQueuePool):
             metrics.watch(engine.pool, name)

@@ -24,7 +24,8 @@ BUCKETS = (
 )  # fmt: skip
 BOUNDS = (*map(str, map(float, BUCKETS)), "+Inf")
 SOON = 0.1  # seconds until other processes see what was counted
-COUNTER, GAUGE, HISTOGRAM = ("counter", "gauge_livesum", "histogram")
+# prometheus_client's words for what is added up, and of what the highest counts
+COUNTER, GAUGE, GAUGE_MAX, HISTOGRAM = ("counter", "gauge_livesum", "gauge_livemax", "histogram")
 
 METRICS: list[Metric] = []
 # called before the numbers are read: gauges are set then

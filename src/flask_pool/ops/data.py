@@ -16,7 +16,6 @@ from typing import Any
 
 from flask import current_app
 
-from ..errors import REASONS
 from ..queue_pool import FairQueuePool
 from . import counting, metrics, shared
 from .budget import granted
@@ -58,6 +57,7 @@ class Collector:
         families = {
             counting.COUNTER: core.CounterMetricFamily,
             counting.GAUGE: core.GaugeMetricFamily,
+            counting.GAUGE_MAX: core.GaugeMetricFamily,
             counting.HISTOGRAM: core.HistogramMetricFamily,
         }
         counting.read_now()
@@ -142,7 +142,13 @@ def snapshot() -> dict[str, Any]:
         ],
         "retries": int(value(everything, metrics.RETRIES)),
         "unavailable": {
-            reason: int(value(everything, metrics.UNAVAILABLE, reason)) for reason in REASONS
+            reason: int(value(everything, metrics.UNAVAILABLE, reason))
+            for reason in metrics.ALL_REASONS
+        },
+        "queue": {
+            "time": histogram(everything, metrics.QUEUE_TIME),
+            "refused": int(value(everything, metrics.UNAVAILABLE, metrics.OVERLOADED)),
+            "since": max(value(each, metrics.REFUSING_SINCE) for each in processes.values()) or None,
         },
     }
 

@@ -12,13 +12,16 @@ from weakref import WeakSet
 
 from ..errors import REASONS
 from ..observer import Observer
+from ..queue import RULE
 from ..queue_pool import FairQueuePool
 from . import counting, shared
-from .counting import COUNTER, GAUGE, HISTOGRAM, Metric
+from .counting import COUNTER, GAUGE, GAUGE_MAX, HISTOGRAM, Metric
 
 PREFIX = "db_client_connection_"
 POOL = "pool_name"
+OVERLOADED = "overloaded"  # the reason of what is refused in front of the application
 REPLACED_REASONS = ("recycled", "dead", "died", "leaked")
+ALL_REASONS = tuple(dict.fromkeys((*REASONS, OVERLOADED)))
 NO_ROUTE = "-"  # commands, jobs, threads
 
 COUNT = Metric(
@@ -56,6 +59,13 @@ RETRIES = Metric(
 UNAVAILABLE = Metric(
     COUNTER, "db_client_request_unavailable", "Requests answered with 503 for the database.",
     "reason",
+)  # fmt: skip
+QUEUE_TIME = Metric(
+    HISTOGRAM, "request_queue_time_seconds", "Time from a request's arrival to the application."
+)
+REFUSING_SINCE = Metric(
+    GAUGE_MAX, "request_queue_refusing_since_seconds",
+    "When a worker began to refuse requests, 0 if not.",
 )  # fmt: skip
 
 _all: WeakSet[_PoolMetrics] = WeakSet()
@@ -165,7 +175,7 @@ class _PoolMetrics(Observer):
 
 class _RequestMetrics(Observer):
     def __init__(self) -> None:
-        self._unavailable = {reason: UNAVAILABLE.labels(reason) for reason in REASONS}
+        self._unavailable = {reason: UNAVAILABLE.labels(reason) for reason in ALL_REASONS}
         self._retries = RETRIES.labels()
 
     def retried(self) -> None:
@@ -182,7 +192,27 @@ def _see() -> None:
         counting.wake()
 
 
+def watch_queue() -> None:
+    """Count what happens in front of the application; once in a process."""
+    if RULE.on_wait:
+        return
+    wait, refused = QUEUE_TIME.labels(), UNAVAILABLE.labels(OVERLOADED)
+    REFUSING_SINCE.labels()
+
+    def waited(seconds: float) -> None:
+        wait.observe(seconds)
+        _see()
+
+    def refuse(number: int) -> None:
+        refused.add(number)
+        _see()
+
+    RULE.on_wait.append(waited)
+    RULE.on_refusal.append(refuse)
+
+
 def _set_gauges() -> None:
+    REFUSING_SINCE.labels().set(RULE.since or 0.0)
     for metrics in list(_all):
         metrics.set_gauges()
 

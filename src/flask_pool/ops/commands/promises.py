@@ -7,14 +7,15 @@ from typing import Any
 
 from sqlalchemy.engine import Connection, Engine
 
-from ...connecting import Servers
-from ...options import KNOWN, is_memory
+from ...connecting import Hosts
+from ...options import FAMILIES, is_memory
 from ...queue_pool import FairQueuePool
 
 READS = "reads without a transaction, and once more if their connection died"
 QUEUE = "fair order, the check before each checkout, warnings of held connections, and metrics"
 WITHHELD = "statement_timeout, keepalives on the server, prepared statements"
 LIMITS = "time limits and keepalives, the last primary first, and the time that connecting takes"
+DRIVERS = ("psycopg", "pymysql", "pysqlite")
 HIGHER = ("REPEATABLE READ", "SNAPSHOT", "SERIALIZABLE")
 
 
@@ -24,14 +25,21 @@ def lost(engine: Engine, connection: Connection) -> Iterator[tuple[str, str]]:
         why = why_not(engine, connection)
         if why:
             yield promise, why
-            if why_not is another_driver:
+            if why_not is another_database:
                 break
 
 
+def another_database(engine: Engine, connection: Connection) -> str:
+    """A database that nothing is known of."""
+    name = engine.dialect.name
+    return "" if name in FAMILIES else f"it is {name}, and not one of {', '.join(FAMILIES)}"
+
+
 def another_driver(engine: Engine, connection: Connection) -> str:
-    """A driver or database that nothing is known of."""
+    """A driver that is used through SQLAlchemy alone."""
     driver = engine.dialect.driver
-    return "" if driver in KNOWN else f"its driver is {driver}, and not one of {', '.join(KNOWN)}"
+    known = driver in DRIVERS or engine.dialect.name not in FAMILIES
+    return "" if known else f"its driver is {driver}, and not one of {', '.join(DRIVERS)}"
 
 
 def memory(engine: Engine, connection: Connection) -> str:
@@ -54,8 +62,8 @@ def own_creator(engine: Engine, connection: Connection | None = None) -> str:
 
 def noticed_pooler(engine: Engine, connection: Connection) -> str:
     """A pooler that refused what is sent to a server."""
-    servers = getattr(getattr(engine.pool, "try_again", None), "__self__", None)
-    noticed = isinstance(servers, Servers) and servers.pooler
+    hosts = getattr(getattr(engine.pool, "try_again", None), "__self__", None)
+    noticed = isinstance(hosts, Hosts) and hosts.pooler
     return "a pooler answers, which refuses start parameters" if noticed else ""
 
 
@@ -86,7 +94,8 @@ def higher_isolation(engine: Engine, connection: Connection) -> str:
 
 # the first one includes the others
 CAUSES: tuple[tuple[Callable[[Engine, Connection], str], str], ...] = (
-    (another_driver, "all that the pool does to connections and statements"),
+    (another_database, "the pool of this library, and all that it promises"),
+    (another_driver, f"{LIMITS}, {READS}"),
     (memory, "the pool's numbers"),
     (another_pool, QUEUE),
     (own_creator, LIMITS),

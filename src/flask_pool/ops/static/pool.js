@@ -32,7 +32,45 @@ function pulse(text, late = false) {
   element.classList.toggle("late", late);
 }
 
+const queue = []; // history of the queue, one point for each answer
+
+// how long requests wait in front of the application, how many were refused, and since when
+function showQueue(data) {
+  const section = document.getElementById("queue");
+  const last = queue.at(-1);
+  const all = (point) => point.time_spent.counts.at(-1);
+  if (last && (data.queue.time.counts.at(-1) < all(last) || (!data.all_workers && data.pid !== last.pid)))
+    queue.length = 0;
+  while (queue.length && queue[0].time < data.time - WINDOW) queue.shift();
+  const before = queue.findLast((point) => point.time <= data.time - SMOOTH) ?? queue[0];
+  queue.push({
+    time: data.time, pid: data.pid, time_spent: data.queue.time, refused: data.queue.refused,
+    now: before ? summary(before.time_spent, data.queue.time, data.bounds) : null,
+  });
+  const mean = queue.map((point) => [point.time, point.now?.mean ?? null]);
+  const p95 = queue.map((point) => [point.time, point.now?.p95 ?? null]);
+  const text = spreadText(queue.at(-1).now, p95);
+  setText(section.querySelector('[data-field="queue_time"]'), text);
+  drawChart(section, "queue_time", { mean, p95 }, seconds, 0.0001, text);
+  const { refused, since } = data.queue;
+  const recently = refused - queue[0].refused;
+  const advice = section.querySelector(".advice");
+  advice.className = `advice ${since || recently ? "error" : ""}`;
+  const counted = `${plural(refused, "request")} refused since the start`;
+  setText(advice, since
+    ? `Overloaded since ${clock(new Date(since * 1000))}: requests that wait too long get 503. ${counted}, ${recently} in the last minutes. Add workers or instances, or make views faster.`
+    : `${counted}${recently ? `, ${recently} in the last minutes` : ""}.`);
+}
+
+function spreadText(now, p95) {
+  const highest = Math.max(0, ...p95.map(([, value]) => value ?? 0));
+  return now
+    ? `now ${seconds(now.mean)} on average, 95 % below ${seconds(now.p95)}; highest ${seconds(highest)}`
+    : "nothing to measure in the last seconds";
+}
+
 function show(data) {
+  showQueue(data);
   for (const pool of data.pools) {
     if (!pools.has(pool.name)) pools.set(pool.name, { section: addSection(), history: [] });
     const { section, history } = pools.get(pool.name);
@@ -205,10 +243,7 @@ function drawCurves(section, history, put) {
   for (const times of ["wait_time", "use_time"]) {
     const mean = series((point) => point[times]?.mean ?? null);
     const p95 = series((point) => point[times]?.p95 ?? null);
-    const now = history.at(-1)[times];
-    const text = now
-      ? `now ${seconds(now.mean)} on average, 95 % below ${seconds(now.p95)}; highest ${seconds(highest(p95))}`
-      : "nothing to measure in the last seconds";
+    const text = spreadText(history.at(-1)[times], p95);
     put(times, text);
     drawChart(section, times, { mean, p95 }, seconds, 0.0001, text);
   }
