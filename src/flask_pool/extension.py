@@ -18,7 +18,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import Pool as SQLAlchemyPool
 
 from . import commits, connecting, errors, options, reads, settings, uses, watcher
 from .observer import Observer
@@ -58,15 +58,16 @@ class Pools:
         """Tell whether safe requests find a replica while the primary is away."""
         return self.replicas is not None and self.replicas.answer()
 
-    def unpooled(self, name: str, **changes: Any) -> Engine:
-        """Return a new engine that connects as this one does, to each connection anew."""
-        return self.another(name, poolclass=NullPool, **changes)
-
-    def another(self, name: str, **changes: Any) -> Engine:
-        """Return a new engine that connects as this one does, with a pool as it is given."""
+    def another(self, name: str, poolclass: type[SQLAlchemyPool], **numbers: Any) -> Engine:
+        """Return a new engine whose pool, of this class, makes connections as this one's does."""
         engine = self.engines[name]
-        connect = engine.pool._creator  # the dialect's, or the application's own
-        return create_engine(engine.url, creator=connect, **changes)
+        own: Any = engine.pool  # its creator is the dialect's with its listeners, or the application's
+        made = create_engine(engine.url, creator=own._creator, poolclass=poolclass, **numbers)
+        for listener in own.dispatch.connect.listeners:
+            event.listen(made, "connect", listener)
+        if isinstance(made.pool, FairQueuePool):
+            made.pool.try_again = getattr(own, "try_again", None)
+        return made
 
 
 class Pool:
