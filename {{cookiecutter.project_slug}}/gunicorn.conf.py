@@ -34,10 +34,11 @@ _found = find_spec(_package) if _package.isidentifier() else None
 if _found is None or not _found.submodule_search_locations:
     sys.exit(f"FLASK_APP: {_package!r} is not accepted; use the name of an installed package")
 _folder = Path(_found.submodule_search_locations[0])
-_settings = _load(_folder / "pool" / "settings.py")
-_shared = _load(_folder / "pool" / "ops" / "shared.py")
-if _settings is None:
-    sys.exit(f"FLASK_APP: {_package!r} is not accepted; use the name of this project's package")
+_pool = find_spec("flask_pool")
+if _pool is None or not _pool.submodule_search_locations:
+    sys.exit("flask_pool is not installed")
+_settings = _load(Path(_pool.submodule_search_locations[0]) / "settings.py")
+_shared = _load(Path(_pool.submodule_search_locations[0]) / "ops" / "shared.py")
 
 _environ = dict(os.environ)
 _settings.add_dotenv(_environ, _dotenv)
@@ -88,7 +89,7 @@ def post_worker_init(worker: Any) -> None:
     """Warm the pool before the worker takes requests."""
     worker.wsgi.extensions["pool"].prefill()
     if worker.age == 1 and _shared is not None:  # the first worker speaks for all
-        budget = import_module(f"{_package}.pool.ops.budget")
+        budget = import_module("flask_pool.ops.budget")
         for level, line in budget.report(worker.wsgi):
             worker.log.log(level, line)
 

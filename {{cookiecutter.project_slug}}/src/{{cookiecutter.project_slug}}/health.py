@@ -8,6 +8,7 @@ from threading import Thread
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Blueprint, Response, current_app, jsonify
+from flask_pool import FairQueuePool
 from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,7 +16,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import ServiceUnavailable
 
 from .db import db
-from .pool import FairQueuePool
 
 PATIENCE = 1.0  # seconds that the database has to answer
 READ_ONLY = {

@@ -14,13 +14,8 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from {{cookiecutter.project_slug}}.pool import (
-    transactions,
-)
-from {{cookiecutter.project_slug}}.pool.transactions import (
-    Kind,
-    read,
-)
+from flask_pool import transactions
+from flask_pool.transactions import Kind, read
 
 from .conftest import Item, Make, db
 

@@ -26,10 +26,8 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from {{cookiecutter.project_slug}} import pool
-from {{cookiecutter.project_slug}}.pool import (
-    FairQueuePool,
-)
+import flask_pool as pool
+from flask_pool import FairQueuePool
 
 from ..conftest import Make, db
 

@@ -17,7 +17,7 @@ from flask.testing import FlaskCliRunner
 from sqlalchemy import func, select
 from werkzeug.serving import make_server
 
-from {{cookiecutter.project_slug}} import pool
+import flask_pool as pool
 
 from ..conftest import Item, Make, db
 

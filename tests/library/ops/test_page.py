@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.engine import Engine, make_url
 
-from {{cookiecutter.project_slug}} import pool
+import flask_pool as pool
 
 from ..conftest import Make, db
 

@@ -13,9 +13,7 @@ from sqlalchemy import BigInteger, Integer, String
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from {{cookiecutter.project_slug}}.pool import (
-    Pool,
-)
+from flask_pool import Pool
 
 Make = Callable[..., Flask]
 
