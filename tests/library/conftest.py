@@ -207,6 +207,12 @@ def app(make_app: Make, tables: None) -> Iterator[Flask]:
 
 
 @pytest.fixture
+def single(make_app: Make, tables: None) -> Flask:
+    """An application whose requests share one connection."""
+    return make_app(SQLALCHEMY_POOL_SIZE=1, SQLALCHEMY_MAX_OVERFLOW=0)
+
+
+@pytest.fixture
 def engine(app: Flask) -> Engine:
     """The application's engine."""
     return engine_of(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -100,6 +101,7 @@ def test_a_raw_cursor_is_rolled_back_too(app: Flask, take: Callable[[], Any], me
         return cursor.rowcount
 
     assert run(app, view, method) == 1
+    gc.collect()  # who forgot a Connection has it returned by the garbage collector
     assert stored(app) == []
 
 
