@@ -161,13 +161,15 @@ def before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -
         if not _may_switch(connection, cursor, context):
             use.other = True
             return
-        use.autocommit = True  # noted first: an interruption must not leave it unnoted
+        use.reads += 1
+        # noted first: an interruption must not leave it unnoted, and it fails if the server left
+        mark.proven = use.autocommit = True
         mark.connection.autocommit = True
     elif use.reads or use.other:  # it is in a transaction that has begun
         use.other = True
-        return
-    use.reads += 1
-    mark.proven = True
+    else:
+        use.reads += 1
+        mark.proven = True
 
 
 def before_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
@@ -215,6 +217,8 @@ def _is_read_committed(connection: Connection, driver: Any, psycopg: Any) -> boo
     default = connection.info.get(LEVEL)
     if default is None:
         # below the driver's cursors, so that no tracer of the application's sees it
-        answer = driver.pgconn.exec_(b"SHOW default_transaction_isolation")
-        default = connection.info[LEVEL] = (answer.get_value(0, 0) or b"unknown").decode()
+        answer = driver.pgconn.exec_(b"SHOW default_transaction_isolation").get_value(0, 0)
+        if answer is None:  # if the connection has died, so will the statement: nothing is lost
+            return bool(driver.pgconn.status != psycopg.pq.ConnStatus.OK)
+        default = connection.info[LEVEL] = answer.decode()
     return default.startswith("read ")
