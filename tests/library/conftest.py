@@ -22,6 +22,8 @@ from flask_pool.observer import Observer
 
 LONG = 30  # seconds: a test that waits for as long has failed
 
+FIRST = 1001  # the id of the first row that `store` makes; a sequence does not reach it
+
 Make = Callable[..., Flask]
 OpenProxy = Callable[[int], Proxy]
 
@@ -266,9 +268,9 @@ class Seen(Observer):
 
 
 def store(app: Flask, *names: str) -> None:
-    """Put items into the table, each with a part; the first has the id 1."""
+    """Put items into the table, each with a part of the same id; the first has the id FIRST."""
     with app.app_context():
-        for number, name in enumerate(names, 1):
+        for number, name in enumerate(names, FIRST):
             db.session.add(Item(id=number, name=name, parts=[Part(id=number)]))
         db.session.commit()
         db.session.remove()

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from .conftest import (
+    FIRST,
     Database,
     Item,
     Make,
@@ -434,7 +435,7 @@ def test_a_prepared_read_survives_an_altered_table(single: Flask, database: Data
     database.rows("ALTER TABLE pool_items ADD COLUMN more INTEGER")
     try:
         for _ in range(2):
-            assert run(single, view) == ([1], False, ["A"], False)
+            assert run(single, view) == ([FIRST], False, ["A"], False)
     finally:
         database.rows("ALTER TABLE pool_items DROP COLUMN more")
 
