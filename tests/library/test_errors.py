@@ -195,7 +195,6 @@ def test_a_resource_of_flask_restx_answers_503(make_app: Make) -> None:
     assert app.test_client().get("/resource").json == "1"
 
 
-@on("sqlite")
 @pytest.mark.parametrize("kind", [PoolExhausted, TooManyWaiting])
 def test_the_pools_own_errors_are_sqlalchemys_and_werkzeugs(kind: type[PoolExhausted]) -> None:
     error = kind("no connection")
@@ -242,13 +241,11 @@ def numbered(number: int) -> Any:
         (numbered(1062), None),
     ],
 )
-@on("sqlite")
-def test_a_servers_code_tells_why(database: Database, orig: Any, reason: str | None) -> None:
+def test_a_servers_code_tells_why(orig: Any, reason: str | None) -> None:
     assert reason_of(DBAPIError("SELECT", {}, orig)) == reason
 
 
-@on("sqlite")
-def test_what_is_no_failure_of_the_database_has_no_reason(database: Database) -> None:
+def test_what_is_no_failure_of_the_database_has_no_reason() -> None:
     assert reason_of(ValueError()) is None
     assert reason_of(ConnectionReclaimed("taken back")) is None
     assert reason_of(PoolTimeoutError()) == "exhausted"
