@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -123,9 +124,14 @@ def reason_of(error: BaseException) -> str | None:
         return "exhausted"
     if not isinstance(error, DBAPIError):
         return None
-    found = _noted.get(error.orig) if error.orig is not None else None
-    return found or _reason_given(error.orig) or (
-        "unavailable" if error.connection_invalidated else None
+    found = None
+    if error.orig is not None:
+        with suppress(TypeError):  # another driver's error that can't be referred to weakly
+            found = _noted.get(error.orig)
+    return (
+        found
+        or _reason_given(error.orig)
+        or ("unavailable" if error.connection_invalidated else None)
     )
 
 
