@@ -42,7 +42,7 @@ def _error(message: str) -> SettingError:
 
 @cache
 def _shown_by(click: Any) -> type[SettingError]:
-    return type("SettingError", (SettingError, click.ClickException), {"__module__": __name__})
+    return type("SettingError", (click.ClickException, SettingError), {"__module__": __name__})
 
 
 class Refused(ValueError):
@@ -123,8 +123,8 @@ def table(value: Any) -> dict[str, Any]:
     raise Refused("a table: {...}", "(not shown)")
 
 
-def database_url(value: Any) -> str:
-    """Accept a URL that SQLAlchemy and the driver can read."""
+def database_url(value: Any) -> Any:
+    """Accept a URL that SQLAlchemy can read, and the driver, if the URL names one."""
     from sqlalchemy.engine import make_url  # noqa: PLC0415
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
@@ -139,20 +139,22 @@ def database_url(value: Any) -> str:
     if MASK in (url.password, *url.query.values()):
         raise Refused("the URL with its real password, in .env or the environment", shown)
     try:
-        dialect = url.get_dialect()
-        dialect.import_dbapi()
-        dialect().create_connect_args(url)
+        if url.drivername != "postgres":  # which SQLAlchemy knows no more, and a service may
+            dialect = url.get_dialect()
+        if "+" in url.drivername:
+            dialect.import_dbapi()
+            dialect().create_connect_args(url)
     except ImportError as error:
         raise Refused(f"a driver that is installed ({error})", shown) from None
     except (ArgumentError, ValueError, TypeError):
         raise Refused("a database and options that SQLAlchemy knows", shown) from None
-    return url.render_as_string(hide_password=False)
+    return value
 
 
 def database_urls(check: Check = database_url) -> Check:
     """Accept one URL or more, separated by spaces."""
 
-    def check_each(value: Any) -> list[str]:
+    def check_each(value: Any) -> list[Any]:
         return [check(each) for each in (value.split() if isinstance(value, str) else value)]
 
     return check_each
@@ -261,6 +263,8 @@ SETTINGS: dict[str, Setting] = {
     "PORT": Setting(whole(1, 65535), 8000, "Port that the server listens on."),
 }
 CHECKS: dict[str, Check] = {name: setting.check for name, setting in SETTINGS.items()}
+# settings that only SQLAlchemy can check, which a server's master does not load
+URLS = (URI, "SQLALCHEMY_REPLICA_URIS", "SQLALCHEMY_BINDS")
 # what a URL without a driver stands for where the template's drivers are installed
 DRIVERS = {
     "sqlite": "sqlite",

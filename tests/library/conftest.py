@@ -110,7 +110,13 @@ def on(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("database", kinds(*names), indirect=True)
 
 
-@pytest.fixture(scope="session", params=kinds("sqlite", "postgresql", "mariadb"))
+# what is no driver's own is shown on two; the third is left to make check
+ALL = kinds("sqlite", "postgresql") + [
+    pytest.param("mariadb", marks=[pytest.mark.needs("mariadb"), pytest.mark.repeat])
+]
+
+
+@pytest.fixture(scope="session", params=ALL)
 def database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Database]:

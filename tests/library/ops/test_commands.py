@@ -18,8 +18,7 @@ from sqlalchemy import func, select
 from werkzeug.serving import make_server
 
 import flask_pool as pool
-
-from ..conftest import Item, Make, db
+from library.conftest import Item, Make, db
 
 COMMANDS = ["trace", "status", "check", "plan", "bench"]
 BENCH = ["bench", "--path", "/items"]

@@ -17,8 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Engine, make_url
 
 import flask_pool as pool
-
-from ..conftest import Make, db
+from library.conftest import Make, db
 
 OPERATOR = {"Authorization": "Bearer operator"}
 OPS = Path(pool.__file__).parent / "ops"

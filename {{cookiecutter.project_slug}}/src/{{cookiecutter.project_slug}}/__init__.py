@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
+from flask_pool import health
 
-from . import config, errors, health, users
+from . import config, errors, users
 from .db import db, migrate, pool
 
 

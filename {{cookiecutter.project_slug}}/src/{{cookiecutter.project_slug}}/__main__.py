@@ -5,21 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-from flask import Flask
 from flask_migrate import upgrade
 from flask_pool import settings
 
 from . import create_app
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
-
-
-def application() -> Flask:
-    """Build the application for a server, with what `.env` of its working directory sets."""
-    # gunicorn.conf.py keeps what it read last and could use
-    server = sys.modules.get("gunicorn_last_settings")
-    settings.add_dotenv(os.environ, server.dotenv if server else settings.dotenv())
-    return create_app()
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from .models import LARGEST_ID, NAME_LENGTH, User
 # no control characters, and no halves of a pair, which are no text
 NAME = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{NAME_LENGTH}}}")
 DIGITS = re.compile("0|[1-9][0-9]{0,18}")
+TYPES = ("text/plain", "application/json")
 PAGE, LARGEST_PAGE = 100, 1000
 
 bp = Blueprint("users", __name__)
@@ -45,10 +46,10 @@ def index() -> Response:
     found = db.session.scalars(page).all()
     users, more = found[:limit], len(found) > limit
     following = url_for(".index", limit=limit, after=users[-1].id) if more else None
-    if request.accept_mimetypes.best_match(("text/plain", "application/json")) == "text/plain":
-        response = Response(",".join(user.name for user in users), mimetype="text/plain")
-    else:
+    if request.accept_mimetypes.best_match(TYPES) == "application/json":
         response = jsonify(users=[user.as_dict() for user in users], next=following)
+    else:
+        response = Response(",".join(user.name for user in users), mimetype="text/plain")
     response.vary.add("Accept")
     if following:
         response.headers["Link"] = f'<{following}>; rel="next"'
