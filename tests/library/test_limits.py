@@ -250,7 +250,7 @@ def test_the_limits_are_on_the_connection(make_app: Make, database: Database) ->
 
     found = run(app, lambda: str(db.session.scalar(text(show[database.kind]))))
 
-    assert found in ("7500ms", "7.500000")
+    assert found in ("7500ms", "7.5")
 
 
 @BOTH
@@ -271,7 +271,7 @@ def test_options_of_the_application_stay_and_win(make_app: Make, database: Datab
             return [db.session.scalar(text(f"SHOW {name}")) for name in names]
         return [*db.session.execute(text("SELECT @@time_zone, @@max_statement_time")).one()]
 
-    expected = {"postgresql": ["public, app", "9s", "5"], "mariadb": ["+03:00", 7.5]}
+    expected = {"postgresql": ["public,app", "9s", "5"], "mariadb": ["+03:00", 7.5]}
     assert run(app, view) == expected[database.kind]
 
 
@@ -293,7 +293,7 @@ def test_a_listener_of_the_application_has_the_last_word(
 
     event.listen(engine_of(app), "connect", on_connect)
 
-    assert run(app, lambda: str(db.session.scalar(text(show[database.kind])))) in ("9s", "9.000000")
+    assert run(app, lambda: str(db.session.scalar(text(show[database.kind])))) in ("9s", "9.0")
 
 
 # connections that are held long
