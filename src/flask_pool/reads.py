@@ -168,13 +168,15 @@ def before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -
         if not _may_switch(connection, cursor, context):
             use.note_other()
             return
+        use.reads += 1
+        mark.proven = True  # switching fails only if the connection has died
         use.switched = cursor.connection  # noted first: an interruption must not leave it unnoted
         use.switched.autocommit = mark.switched = True
     elif use.reads or use.other:  # its transaction has begun
         use.note_other()
-        return
-    use.reads += 1
-    mark.proven = True
+    else:
+        use.reads += 1
+        mark.proven = True
 
 
 def before_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
@@ -224,6 +226,8 @@ def _is_read_committed(connection: Connection, driver: Any, psycopg: Any) -> boo
     default: str | None = connection.info.get(LEVEL)
     if default is None:
         # below the driver's cursors, so that no tracer of the application's sees it
-        answer = driver.pgconn.exec_(b"SHOW default_transaction_isolation")
-        default = connection.info[LEVEL] = (answer.get_value(0, 0) or b"unknown").decode()
+        answer = driver.pgconn.exec_(b"SHOW default_transaction_isolation").get_value(0, 0)
+        if answer is None:  # if the connection has died, so will the statement: nothing is lost
+            return bool(driver.pgconn.status != psycopg.pq.ConnStatus.OK)
+        default = connection.info[LEVEL] = answer.decode()
     return default.startswith("read ")
