@@ -134,7 +134,9 @@ def _turn(engine: Engine) -> Iterator[None]:
     with ExitStack() as stack:
         connection = stack.enter_context(_open(engine))
         if name == "sqlite":  # whose own locks end with each transaction
-            file = connection.exec_driver_sql("PRAGMA database_list").one()[2]
+            file = connection.scalar(
+                text("SELECT file FROM pragma_database_list WHERE name = 'main'")
+            )
             connection.close()
             _wait_for(partial(_lock_folder, file, stack))
         elif name in TAKE_TURN:
