@@ -84,7 +84,6 @@ def make_app(
     folder: str,
     binds: Mapping[str, str] | None = None,
     migrate: Mapping[str, Any] | None = None,
-    engine: Mapping[str, Any] | None = None,
     *,
     limited: bool = True,
 ) -> Flask:
@@ -99,7 +98,7 @@ def make_app(
         options["connect_args"] = {"init_command": f"SET SESSION max_statement_time={LIMIT}"}
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_BINDS"] = dict(binds or {})
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options | dict(engine or {})
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     db = SQLAlchemy(app)
     for bind in binds or ():
         db.Table("things", db.Column("id", db.Integer, primary_key=True), bind_key=bind)

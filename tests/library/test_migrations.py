@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import subprocess
-import textwrap
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from time import monotonic
 
 import fixtures_servers
+import flask_migrate
 import pytest
 import servers
-from flask_migrate import check, current, downgrade, migrate, stamp, upgrade
-from sqlalchemy import create_engine, exc
+from flask_migrate import current, downgrade, stamp, upgrade
+from sqlalchemy import create_engine, event, exc
 from sqlalchemy.pool import NullPool
 
-from flask_pool import migrations
+from flask_pool import schema_changes
 
 from .migrating import LIMIT, Folder, application, applied, deployment, rows
 
@@ -245,15 +247,23 @@ class Pause:
         self.begun, self.go = folder / "begun", folder / "go"
         self.code = PAUSE.format(begun=str(self.begun), go=str(self.go))
 
-    def reached(self) -> bool:
-        """Tell whether a migration is there."""
-        return self.begun.exists()
+    def wait(self, *deployments: subprocess.Popen[str]) -> None:
+        """Wait until a deployment is there."""
+        servers.wait_until(
+            lambda: self.begun.exists() or any(one.poll() is not None for one in deployments)
+        )
+        assert self.begun.exists(), [one.communicate()[0] for one in deployments]
 
 
 @pytest.fixture
 def pause(tmp_path: Path) -> Pause:
     """Give a place for a migration to stop."""
     return Pause(tmp_path)
+
+
+def wait_for_one_of(*deployments: subprocess.Popen[str]) -> None:
+    """Wait two seconds for the first that ends."""
+    servers.wait_until(lambda: any(one.poll() is not None for one in deployments), 2)
 
 
 def test_deployments_at_once_apply_each_migration_once(url: str, folder: Folder) -> None:
@@ -278,18 +288,18 @@ def test_the_turn_is_kept_in_and_after_autocommit_block(
     """A second deployment waits, although the first one's transaction has ended."""
     (tmp_path / "later").mkdir()
     later = Pause(tmp_path / "later")
-    body = textwrap.indent(textwrap.dedent(pause.code), "    ")
-    folder.add("one", USERS, "with op.get_context().autocommit_block():", body, later.code)
+    block = "with op.get_context().autocommit_block():" + pause.code
+    folder.add("one", USERS, block, later.code)
     given = {"migrate": {"transaction_per_migration": per_migration}}
 
     with deployment(url, folder, **given) as first, deployment(url, folder, **given) as second:
-        servers.wait_until(pause.reached)
-        with pytest.raises(subprocess.TimeoutExpired):
-            second.wait(2)
+        pause.wait(first, second)
+        with pytest.raises(TimeoutError):
+            wait_for_one_of(first, second)
         pause.go.touch()
-        servers.wait_until(later.reached)
-        with pytest.raises(subprocess.TimeoutExpired):
-            second.wait(2)
+        later.wait(first, second)
+        with pytest.raises(TimeoutError):
+            wait_for_one_of(first, second)
         later.go.touch()
 
         assert sorted([applied(first), applied(second)]) == [[], ["one"]]
@@ -305,12 +315,12 @@ def test_an_index_is_built_concurrently_among_busy_clients_and_deployments(
         upgrade(revision="one")
 
     with deployment(postgresql_url, folder) as first:
-        servers.wait_until(pause.reached)
+        pause.wait(first)
         with deployment(postgresql_url, folder) as second:
             with held(postgresql_url, "INSERT INTO users VALUES (1, 1)"):
                 pause.go.touch()
                 with pytest.raises(subprocess.TimeoutExpired):
-                    first.wait(migrations.LOCK_TIMEOUT + 2)
+                    first.wait(schema_changes.LOCK_TIMEOUT + 2)
 
             assert applied(first) == ["two"]
             assert applied(second) == []
@@ -321,7 +331,7 @@ def test_a_table_is_waited_for_and_not_for_ever(
     url: str, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A migration that queues up for a busy table would stop all who come after it."""
-    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", 1)
+    monkeypatch.setattr(schema_changes, "LOCK_TIMEOUT", 1)
     folder.add("one", USERS)
     folder.add("two", 'op.add_column("users", Column("m", Integer))')
     with application(url, folder):
@@ -335,3 +345,185 @@ def test_a_table_is_waited_for_and_not_for_ever(
         upgrade()
 
     assert versions(url) == ["two"]
+
+
+def test_behind_pgbouncer(pooled_url: str, folder: Folder) -> None:
+    """The turn is kept there too, and a transaction has no statement limit."""
+    sleep = f'op.execute("SELECT pg_sleep({2 * LIMIT})")'
+    folder.add("one", USERS, sleep, CONCURRENTLY, sleep)
+    folder.add("two", 'op.execute("INSERT INTO users VALUES (1, 1)")', sleep)
+
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(deployment(pooled_url, folder, limited=False)) for _ in range(3)
+        ]
+        done = [applied(one) for one in started]
+
+    assert sorted(done) == [[], [], ["one", "two"]]
+    assert valid_indexes(pooled_url) >= {"ix_users_n"}
+    # nothing was set that another client of the same server connection would have
+    for _ in range(10):
+        assert rows(pooled_url, "SHOW statement_timeout") == [(f"{int(LIMIT * 1000)}ms",)]
+        assert rows(pooled_url, "SHOW lock_timeout") == [("0",)]
+
+
+def test_each_bind_is_migrated(url: str, folder: Folder, tmp_path: Path) -> None:
+    """By upgrade_<bind>, which may be missing; the default one by upgrade."""
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    more = """
+
+    def upgrade_other_one():
+        op.create_table("things", Column("id", Integer, primary_key=True))
+
+
+    def downgrade_other_one():
+        op.drop_table("things")
+    """
+    folder.add("one", USERS, downgrade=['op.drop_table("users")'], more=more)
+    folder.add("two", PETS, downgrade=['op.drop_table("pets")'])
+
+    with application(url, folder, binds={"other-one": other}):
+        upgrade()
+        assert (tables(url), tables(other)) == ({"users", "pets"}, {"things"})
+        assert versions(other) == ["two"]
+        downgrade(revision="base")
+        assert (tables(url), tables(other)) == (set(), set())
+
+
+def test_revisions_of_flask_migrates_template_for_binds(
+    sqlite_url: str, folder: Folder, tmp_path: Path
+) -> None:
+    """`upgrade(engine_name)` calls `upgrade_` for the default database."""
+    more = """
+
+    def upgrade(engine_name):
+        globals()["upgrade_%s" % engine_name]()
+
+
+    def upgrade_():
+        op.create_table("users", Column("id", Integer, primary_key=True))
+
+
+    def upgrade_other():
+        op.create_table("things", Column("id", Integer, primary_key=True))
+    """
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    folder.add("one", more=more)
+
+    with application(sqlite_url, folder, binds={"other": other}):
+        upgrade()
+
+    assert (tables(sqlite_url), tables(other)) == ({"users"}, {"things"})
+
+
+def test_flask_migrates_own_environment(url: str, tmp_path: Path, one_line_changed: str) -> None:
+    """Its env.py needs one other line."""
+    folder = Folder(tmp_path / "migrations", one_line_changed)
+    slow = SLEEP.get(url.partition("+")[0], "SELECT 1").replace("{}", str(2 * LIMIT))
+    folder.add("one", USERS, f'op.execute("{slow}")')
+    folder.add("two", BLOCK.format(statement="INSERT INTO users VALUES (1, 1)"))
+
+    with ExitStack() as stack:
+        started = [stack.enter_context(deployment(url, folder)) for _ in range(2)]
+        said = [one.communicate(timeout=120)[0] for one in started]
+
+    assert [one.returncode for one in started] == [0, 0], said
+    assert rows(url, "SELECT id FROM users") == [(1,)]
+
+
+@pytest.fixture
+def one_line_changed() -> str:
+    """Give Flask-Migrate's env.py with the line that the documentation names."""
+    template = Path(flask_migrate.__file__).parent / "templates" / "flask" / "env.py"
+    text = template.read_text()
+    assert "with connectable.connect() as connection:" in text
+    text = text.replace("fileConfig(config.config_file_name)", "")
+    return "from flask_pool import migrations\n" + text.replace(
+        "with connectable.connect() as connection:",
+        "with migrations.connect(connectable) as connection:",
+    )
+
+
+def test_sqlite_changes_a_table_that_others_refer_to(sqlite_url: str, folder: Folder) -> None:
+    """A batch operation copies it and drops it: rows that refer to it are not dropped with it."""
+    folder.add(
+        "one",
+        USERS,
+        """
+        op.execute("CREATE TABLE pets (id integer, owner integer"
+                   " REFERENCES users (id) ON DELETE CASCADE)")
+        op.execute("INSERT INTO users VALUES (1, 1)")
+        op.execute("INSERT INTO pets VALUES (1, 1)")
+        """,
+    )
+    folder.add(
+        "two",
+        """
+        with op.batch_alter_table("users") as batch:
+            batch.alter_column("n", type_=String(10))
+        """,
+    )
+
+    with application(sqlite_url, folder) as app:
+        engine = app.extensions["sqlalchemy"].engine
+        event.listen(engine, "connect", lambda driver, _: driver.execute("PRAGMA foreign_keys = 1"))
+        upgrade()
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+    assert rows(sqlite_url, "SELECT count(*) FROM pets") == [(1,)]
+
+
+def test_sqlite_in_memory(folder: Folder) -> None:
+    """It lives in its one connection, which stays."""
+    folder.add("one", USERS)
+    folder.add("two", BLOCK.format(statement="INSERT INTO users VALUES (1, 1)"))
+
+    with application("sqlite:///:memory:", folder) as app:
+        upgrade()
+        with app.extensions["sqlalchemy"].engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT id FROM users").scalar() == 1
+
+
+def test_offline(url: str, folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--sql` prints what would be done, and connects to nothing."""
+    folder.add("one", USERS)
+    folder.add("two", BLOCK.format(statement="INSERT INTO users VALUES (1, 1)"))
+
+    with application(url, folder, migrate={"output_buffer": sys.stdout}):
+        upgrade(sql=True)
+
+    said = capsys.readouterr().out
+    assert "CREATE TABLE users" in said
+    assert "INSERT INTO users VALUES (1, 1);" in said
+    assert url.startswith("mysql") or said.count("BEGIN;") == 2
+    assert tables(url) == set()
+
+
+def test_commands_that_only_read_take_no_turn(
+    url: str, folder: Folder, pause: Pause, tmp_path: Path
+) -> None:
+    """`flask db current` answers while a deployment migrates."""
+    folder.add("one", USERS)
+    folder.add("two", BLOCK.format(statement="INSERT INTO users VALUES (1, 1)"), pause.code)
+
+    with application(url, folder), deployment(url, folder) as other:
+        pause.wait(other)
+        begun = monotonic()
+        current()
+        assert monotonic() - begun < servers.paced(5)
+        pause.go.touch()
+        assert applied(other) == ["one", "two"]
+
+
+def test_a_server_that_is_away_is_one_line(
+    folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No traceback."""
+    url = "postgresql+psycopg://nobody:secret@127.0.0.1:1/none"
+    with application(url, folder), pytest.raises(SystemExit):
+        upgrade()
+
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("Error: the database can't be reached: ")
+    assert "\n" not in line
