@@ -37,8 +37,8 @@ class NotReady(ServiceUnavailable):
 
     def get_body(self, *_: Any, **__: Any) -> str:
         """Return the problem as JSON."""
-        problem = {"title": self.name, "status": self.code, "detail": self.description}
-        return json.dumps(problem | {"reason": self.reason})
+        body = {"title": self.name, "status": self.code, "detail": self.description}
+        return json.dumps(body | {"reason": self.reason})
 
     def get_headers(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
         """Return Retry-After, and the type of the body."""
@@ -110,11 +110,9 @@ def migrated(connection: Connection, migrate: Any) -> bool:
     from alembic.migration import MigrationContext  # noqa: PLC0415 (only needed here)
 
     heads, known = _revisions(migrate.directory)
-    names = ("version_table", "version_table_schema")
-    options = {name: migrate.configure_args.get(name) for name in names}
-    options = {name: value for name, value in options.items() if value is not None}
-    found = MigrationContext.configure(connection, opts=options).get_current_heads()
-    current = set(found)
+    # version_table and version_table_schema
+    own = {key: value for key, value in migrate.configure_args.items() if "version_table" in key}
+    current = set(MigrationContext.configure(connection, opts=own).get_current_heads())
     return not heads or (bool(current) and not current & (known - heads))
 
 
