@@ -28,12 +28,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import ORMExecuteState, SessionTransactionOrigin
 
-from .drivers import POSITIONS
 from .errors import reason_of
 from .queue_pool import FairQueuePool
-from .requests import UNKNOWN, Attempt, current
+from .requests import RequestState as Attempt
+from .requests import current
 from .settings import SettingError
-from .transactions import NeedsPrimary
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +44,21 @@ SPREAD = 0.25  # of these: workers must not look in step
 PATIENCE = 1.0  # seconds that a look may take before its server counts as away
 GAP = 0.05  # seconds between looks at what replicas have while the primary is away
 REMEMBERED = 128  # looks at the primary, half a second apart: more than any lag that is accepted
+
+UNKNOWN = "?"  # a position of which only the primary is sure
+# how a primary and a replica say where they are in the primary's log, by driver
+POSITIONS = {
+    "psycopg": (
+        "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn()::text END",
+        "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text END",
+    ),
+    "pymysql": ("SELECT @@gtid_current_pos", "SELECT @@gtid_slave_pos"),  # MariaDB's
+}
+
+
+class NeedsPrimary(Exception):
+    pass
+
 
 Position = dict[int, int]  # how far each stream of changes is; PostgreSQL has one
 
@@ -299,34 +313,13 @@ class Replicas:
         yield self.primary  # whose error is the answer
 
 
-def make_engines(
-    db: SQLAlchemy, app: Flask, options: Sequence[dict[str, Any]]
-) -> dict[str, Engine]:
+def make_engines(db: SQLAlchemy, app: Flask, settings: Any) -> dict[str, Engine]:
     """Make an engine for each replica, as Flask-SQLAlchemy makes those of binds."""
-    found = {}
-    for number, each in enumerate(options, 1):
-        own = dict(each)
-        db._apply_driver_defaults(own, app)
-        found[f"replica-{number}"] = db._make_engine(None, own, app)
-    return found
+    return {}
 
 
-def read_from(db: SQLAlchemy, app: Flask, primary: Engine, engines: dict[str, Engine]) -> Replicas:
+def read_from(app: Flask, primary: Engine, engines: dict[str, Engine]) -> Replicas:
     """Have sessions read from replicas, and tell clients what they are to bring back."""
-    setting = "SQLALCHEMY_REPLICA_URIS"
-    if primary.dialect.driver not in POSITIONS:
-        of = primary.url.drivername
-        raise SettingError(f"{setting}: {of!r} has no replicas; use postgresql or mariadb")
-    if any(engine.dialect.driver != primary.dialect.driver for engine in engines.values()):
-        raise SettingError(f"{setting}: use the primary's kind, {primary.url.drivername}://...")
-    if not app.secret_key:
-        raise SettingError(f"{setting}: what clients bring back is signed; set SECRET_KEY")
-    event.listen(primary, "connect", _follow)
-    for engine in engines.values():
-        event.listen(engine, "connect", _only_read)
-    if not event.contains(db.session, "do_orm_execute", _read):
-        event.listen(db.session, "do_orm_execute", _read)
-    app.after_request(_tell)
     return Replicas(app, primary, engines)
 
 
