@@ -107,7 +107,7 @@ class Check(Thread):
 
 def migrated(connection: Connection, migrate: Any) -> bool:
     """Tell whether the schema is this version's; a newer one, in a rolling update, will do."""
-    from alembic.migration import MigrationContext  # noqa: PLC0415 (only needed here)
+    from alembic.migration import MigrationContext
 
     heads, known = _revisions(migrate.directory)
     # version_table and version_table_schema
@@ -119,8 +119,8 @@ def migrated(connection: Connection, migrate: Any) -> bool:
 @cache
 def _revisions(directory: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the newest revisions and all revisions of this version's migrations."""
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
     config = Config(str(Path(directory, "alembic.ini")))
     config.set_main_option("script_location", directory.replace("%", "%%"))

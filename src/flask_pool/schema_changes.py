@@ -17,6 +17,8 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from .uses import use_of
+
 LOCK = 7_305_808_110_469  # the number of the advisory lock
 LOCK_TIMEOUT = 10  # seconds that a statement waits for a table
 TURN_TIMEOUT = 600  # seconds that a deployment waits for another one
@@ -47,6 +49,9 @@ for _queries in (TAKE_TURN, LIFT_LIMITS):
 def connect(engine: Engine) -> Iterator[Connection]:
     """Connect once no other deployment migrates this database, and keep others from it."""
     with _turn(engine), open_connection(engine) as connection, ExitStack() as stack:
+        use = use_of(connection)
+        if use is not None:
+            use.warned = True  # a migration may hold its connection for long
         prepare = PREPARE.get(engine.dialect.name)
         if prepare is not None:
             stack.callback(prepare(connection))
@@ -104,7 +109,7 @@ def _take_turn(connection: Connection) -> bool:
 def _lock_folder(file: str, stack: ExitStack) -> bool:
     if not file or sys.platform == "win32":  # in memory, or without flock
         return True
-    import fcntl  # noqa: PLC0415
+    import fcntl
 
     folder = os.open(Path(file).parent, os.O_RDONLY)
     try:

@@ -20,6 +20,8 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from flask_pool import Pool
+
 ENV = "from flask_pool import migrations\n\nmigrations.run()\n"
 TEMPLATE = next(ROOT.glob("*/src/*/migrations"))
 REVISION = """
@@ -84,24 +86,26 @@ def make_app(
     folder: str,
     binds: Mapping[str, str] | None = None,
     migrate: Mapping[str, Any] | None = None,
-    *,
-    limited: bool = True,
+    config: Mapping[str, Any] | None = None,
 ) -> Flask:
-    """Make an application whose statements are limited as those of a service."""
-    app = Flask("library_tests")
-    options: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 2}
-    if ":memory:" in url:
-        options = {}
-    elif url.startswith("postgresql") and limited:
-        options["connect_args"] = {"options": f"-c statement_timeout={int(LIMIT * 1000)}"}
-    elif url.startswith("mysql"):
-        options["connect_args"] = {"init_command": f"SET SESSION max_statement_time={LIMIT}"}
-    app.config["SQLALCHEMY_DATABASE_URI"] = url
-    app.config["SQLALCHEMY_BINDS"] = dict(binds or {})
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
-    db = SQLAlchemy(app)
-    for bind in binds or ():
-        db.Table("things", db.Column("id", db.Integer, primary_key=True), bind_key=bind)
+    """Make an application of one connection, whose statements have a limit."""
+    app, db = Flask("library_tests"), SQLAlchemy()
+    app.config |= {
+        "SQLALCHEMY_DATABASE_URI": url,
+        "SQLALCHEMY_BINDS": dict(binds or {}),
+        "SQLALCHEMY_POOL_SIZE": 1,
+        "SQLALCHEMY_MAX_OVERFLOW": 0,
+        "SQLALCHEMY_POOL_TIMEOUT": 2,
+        "SQLALCHEMY_STATEMENT_TIMEOUT": LIMIT,
+        **(config or {}),
+    }
+    if "SQLALCHEMY_ENGINE_OPTIONS" in app.config:  # without the library's pool
+        db.init_app(app)
+    else:
+        Pool().init_app(app, db)
+    with app.app_context():
+        for bind in binds or ():
+            db.Table("things", db.Column("id", db.Integer, primary_key=True), bind_key=bind)
     Migrate(app, db, directory=folder, **dict(migrate or {}))
     return app
 

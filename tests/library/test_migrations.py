@@ -353,9 +353,10 @@ def test_behind_pgbouncer(pooled_url: str, folder: Folder) -> None:
     folder.add("one", USERS, sleep, CONCURRENTLY, sleep)
     folder.add("two", 'op.execute("INSERT INTO users VALUES (1, 1)")', sleep)
 
+    config = {"SQLALCHEMY_EXTERNAL_POOLER": "pgbouncer"}
     with ExitStack() as stack:
         started = [
-            stack.enter_context(deployment(pooled_url, folder, limited=False)) for _ in range(3)
+            stack.enter_context(deployment(pooled_url, folder, config=config)) for _ in range(3)
         ]
         done = [applied(one) for one in started]
 
@@ -527,3 +528,47 @@ def test_a_server_that_is_away_is_one_line(
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert line.startswith("Error: the database can't be reached: ")
     assert "\n" not in line
+
+
+def test_without_the_librarys_pool(url: str, folder: Folder) -> None:
+    """SQLAlchemy's own pool has one place, and gets it back."""
+    folder.add("one", USERS)
+    folder.add("two", BLOCK.format(statement="INSERT INTO users VALUES (1, 1)"))
+    options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 2}
+
+    with application(url, folder, config={"SQLALCHEMY_ENGINE_OPTIONS": options}) as app:
+        upgrade()
+        with app.extensions["sqlalchemy"].engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT id FROM users").scalar() == 1
+
+
+@pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])
+def test_an_isolation_level_of_the_applications_own(
+    url: str, folder: Folder, level: str, pause: Pause
+) -> None:
+    """Whatever it is, the turn is taken, and CREATE INDEX CONCURRENTLY waits for no turn."""
+    folder.add("one", USERS)
+    concurrently = "CONCURRENTLY" if url.startswith("postgresql") else ""
+    statement = f"CREATE INDEX {concurrently} ix_users_n ON users (n)"
+    folder.add("two", BLOCK.format(statement=statement), pause.code)
+    options = {"isolation_level": level, "pool_size": 1, "max_overflow": 0}
+    given = {"config": {"SQLALCHEMY_ENGINE_OPTIONS": options}}
+
+    with deployment(url, folder, **given) as first, deployment(url, folder, **given) as second:
+        pause.wait(first, second)
+        with pytest.raises(TimeoutError):
+            wait_for_one_of(first, second)
+        pause.go.touch()
+        assert sorted([applied(first), applied(second)]) == [[], ["one", "two"]]
+
+
+def test_a_migration_is_no_connection_held_long(
+    url: str, folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is the one that keeps the turn."""
+    folder.add("one", USERS, "import time", "time.sleep(1.5)")
+
+    with application(url, folder, config={"POOL_HELD_WARNING": 0.5}):
+        upgrade()
+
+    assert "held" not in caplog.text
