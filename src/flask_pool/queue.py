@@ -70,9 +70,7 @@ def since_start(header: str | None) -> float | None:
 class Rule:
     """Decides which requests are refused, and counts them."""
 
-    def __init__(
-        self, target: float = TARGET, interval: float = INTERVAL, prefix: str = ""
-    ) -> None:
+    def __init__(self, target: float = TARGET, interval: float = INTERVAL, prefix: str = "") -> None:
         self.configure(target, interval, prefix)
         self.mean = 0.0  # seconds that a request takes
         self.refused = 0
@@ -157,10 +155,8 @@ class Rule:
     def exempt(self, path: str) -> bool:
         """Tell whether this is a path that is never refused: probes, metrics, the pool's page."""
         own = path.removeprefix(self.prefix)
-        return (
-            path.startswith("/healthz/")
-            or own.startswith(("/healthz/", "/pool/"))
-            or (own in ("/metrics", "/pool", "/pool.json"))
+        return path.startswith("/healthz/") or own.startswith(("/healthz/", "/pool/")) or (
+            own in ("/metrics", "/pool", "/pool.json")
         )
 
 

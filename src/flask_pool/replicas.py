@@ -12,7 +12,7 @@ import math
 import os
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from threading import Thread
 from time import monotonic, sleep, time
@@ -22,7 +22,7 @@ from zlib import crc32
 from flask import Flask, Response, current_app, request
 from flask_sqlalchemy import SQLAlchemy
 from itsdangerous import BadData, URLSafeTimedSerializer
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.engine import Engine, Result
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -32,6 +32,7 @@ from .errors import reason_of
 from .queue_pool import FairQueuePool
 from .requests import RequestState as Attempt
 from .requests import current
+from .settings import SettingError
 
 logger = logging.getLogger(__name__)
 

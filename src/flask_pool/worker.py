@@ -37,9 +37,7 @@ LONGEST_HEAD = 16384  # bytes of a request that are looked at before a thread ta
 UNACKED = Struct("@24xI")  # tcpi_unacked of a listener: connections that wait
 REJOIN = 0.05  # seconds in a worker's own line after which a client should use the common one
 
-REQUEST_LINE = compile(
-    rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n"
-)
+REQUEST_LINE = compile(rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n")
 HAS_BODY = compile(rb"\r\n(?:content-length: *0*[1-9]|transfer-encoding:)", IGNORECASE)
 START = compile(rb"\r\nx-request-start:([^\r\n]*)", IGNORECASE)
 WANTS_HTML = compile(rb"\r\naccept:[^\r\n]*text/html", IGNORECASE)
@@ -379,9 +377,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         client: Client | None = getattr(getattr(self, "_local", None), "client", None)
         if client is not None and client.conn is conn:
             if client.late and not RULE.exempt(req.path):
-                html = any(
-                    n == "ACCEPT" and "text/html" in v for n, v in getattr(req, "headers", ())
-                )
+                html = any(n == "ACCEPT" and "text/html" in v for n, v in getattr(req, "headers", ()))
                 conn.sock.sendall(_render(html=html, head=getattr(req, "method", "") == "HEAD"))
                 RULE.count_wait(client.wait or 0.0)
                 RULE.count_refusals()

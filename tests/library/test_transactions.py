@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from flask_pool.transactions import Kind, read
 from sqlalchemy import func, insert, literal, select, text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from flask_pool import transactions
+from flask_pool.transactions import Kind, read
 
 from .conftest import Item, Make, db
 
