@@ -101,9 +101,11 @@ def _wait_for(take: Callable[[], bool]) -> None:
 def _take_turn(connection: Connection) -> bool:
     # Asked again and again: a statement that waits holds a snapshot, and CREATE INDEX CONCURRENTLY
     # waits for every snapshot. At READ COMMITTED an idle transaction holds none.
-    connection.rollback()
     _lift_limits(connection, local=True)
-    return bool(connection.scalar(text(TAKE_TURN[connection.dialect.name])))
+    taken = bool(connection.scalar(text(TAKE_TURN[connection.dialect.name])))
+    if not taken:  # a pooler's server connection is not kept meanwhile
+        connection.rollback()
+    return taken
 
 
 def _lock_folder(file: str, stack: ExitStack) -> bool:
