@@ -23,7 +23,6 @@ READ_ONLY = {
     "mysql": "SELECT @@global.read_only",
     "mariadb": "SELECT @@global.read_only",
 }
-NO_PRIMARY = ("unreachable", "read_only")
 
 bp = Blueprint("health", __name__, url_prefix="/healthz")
 
@@ -63,7 +62,7 @@ def ready() -> Response:
     check.join(ANSWER_WITHIN)
     verdict = check.verdict or check.late()
     pools = current_app.extensions.get("pool")
-    if verdict in NO_PRIMARY and pools is not None and pools.reads_go_on():
+    if verdict in ("unreachable", "read_only") and pools is not None and pools.reads_go_on():
         return jsonify(status="ready", writes=False)
     if verdict != "ready":
         raise NotReady(verdict)
@@ -110,7 +109,6 @@ def migrated(connection: Connection, migrate: Any) -> bool:
     from alembic.migration import MigrationContext
 
     heads, known = _revisions(migrate.directory)
-    # version_table and version_table_schema
     own = {key: value for key, value in migrate.configure_args.items() if "version_table" in key}
     current = set(MigrationContext.configure(connection, opts=own).get_current_heads())
     return not heads or (bool(current) and not current & (known - heads))
