@@ -29,10 +29,11 @@ STALE_PLAN = "0A000"  # "cached plan must not change result type"
 class Read:
     """One statement that may be sent without a transaction."""
 
-    __slots__ = ("connection", "over", "proven", "use")
+    __slots__ = ("connection", "harmless", "over", "proven", "use")
 
     def __init__(self) -> None:
         self.over = False  # what is loaded from its result may carry its options
+        self.harmless = False  # its text and its connection: a replica could do the same
         self.proven = False
         self.use: Use | None = None
         self.connection: Any = None  # the driver's
@@ -54,16 +55,15 @@ def read(state: ORMExecuteState) -> Result[Any] | None:
         return None
     replicas = current_app.extensions["pool"].replicas
     if replicas is not None:
-        found: Result[Any] | None = replicas.read(state, request, send)
+        found: Result[Any] = replicas.read(state, request)
         return found
-    return send(state)
+    return send(state, Read())
 
 
-def send(state: ORMExecuteState, bind: Any = None) -> Result[Any]:
+def send(state: ORMExecuteState, first: Read) -> Result[Any]:
     """Send the statement; once more if its connection died and nothing else can be missed."""
-    first = Read()
     try:
-        return _invoke(state, first, bind)
+        return invoke(state, first)
     except DBAPIError as error:
         if not first.proven or first.use is None:
             raise
@@ -75,10 +75,11 @@ def send(state: ORMExecuteState, bind: Any = None) -> Result[Any]:
                 observer.retried()
         elif not _needs_fresh_plan(error, first):
             raise
-    return _invoke(state, Read(), bind)
+    return invoke(state, Read())
 
 
-def _invoke(state: ORMExecuteState, mark: Read, bind: Any) -> Result[Any]:
+def invoke(state: ORMExecuteState, mark: Read, bind: Any = None) -> Result[Any]:
+    """Send the statement as a read, once."""
     state.session.info[READ] = mark
     try:
         return state.invoke_statement(
@@ -161,11 +162,14 @@ def before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -
         if not _may_switch(connection, cursor, context):
             use.other = True
             return
+        mark.harmless = True
         use.autocommit = True  # noted first: an interruption must not leave it unnoted
         mark.connection.autocommit = True
-    elif use.reads or use.other:  # it is in a transaction that has begun
-        use.other = True
-        return
+    else:
+        mark.harmless = True
+        if use.reads or use.other:  # it is in a transaction that has begun
+            use.other = True
+            return
     use.reads += 1
     mark.proven = True
 
