@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from servers.standby import Cluster, Standby, cluster
 from servers.waiting import wait_until
 from itsdangerous import URLSafeTimedSerializer
 from sqlalchemy import event, func, select, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from flask_pool.extension import Pool, Pools
@@ -88,6 +88,13 @@ class Service:
         for engine in self.pools.engines.values():
             engine.dispose()
 
+    def fill(self) -> None:
+        """Open the connections that a worker has from its start."""
+        for engine in self.pools.engines.values():
+            with ExitStack() as stack, suppress(SQLAlchemyError):
+                for _ in range(engine.pool.size()):  # type: ignore[attr-defined]
+                    stack.enter_context(engine.connect())
+
     def usable(self) -> list[str]:
         """Return the names of the replicas that are read from."""
         assert self.pools.replicas
@@ -110,6 +117,7 @@ def serving(primary: str, *replicas: str, **settings: Any) -> Iterator[Service]:
     """Give a service, and close what it opened."""
     service = Service(primary, *replicas, **settings)
     try:
+        service.fill()
         yield service
     finally:
         service.close()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic, sleep, time
 from typing import Any
 
 from flask import Flask, Response
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.engine import URL, Engine, Result, make_url
+from sqlalchemy.engine import Engine, Result, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import ORMExecuteState
@@ -39,25 +40,14 @@ KEPT = {"stream_results", "yield_per"}
 class Trip:
     """What a request read and wrote, as far as replicas matter."""
 
-    _told: tuple[Token, float] | None = None  # by the client, once somebody asks
+    token: Token  # what the client brought back
+    told_at: float
     source: Server | None = None  # where it reads from
     seen = False  # the primary was read, or more
     by_hand = False  # and not by a session
     written = ""  # a position that is past all that it wrote
     asked_at = -math.inf  # when that was asked for
-    over = False  # the client is told already
-
-    @property
-    def token(self) -> Token:
-        """What the client brought back."""
-        if self._told is None:
-            self._told = told()
-        return self._told[0]
-
-    @property
-    def told_at(self) -> float:
-        """When the client was told that; seconds since 1970."""
-        return self._told[1] if self._told else 0.0
+    over = False  # the client is told
 
 
 class Replicas:
@@ -117,7 +107,8 @@ class Replicas:
 
     def read(self, state: ORMExecuteState, request: RequestState) -> Result[Any]:
         """Send a session's statement to a replica that may serve it, else to the primary."""
-        if not self._is_ours(state):
+        arguments, primary = state.bind_arguments, self.primary.engine
+        if "bind" in arguments or state.session.get_bind(**arguments) is not primary:
             return send(state, Read())
         trip = _trip(request)
         statement: Any = state.statement
@@ -128,25 +119,15 @@ class Replicas:
             trip.source = self.primary
         elif trip.source is None:
             trip.source = self.choose(trip.token)
-        found = None
-        if trip.source is not self.primary:
-            found = self._ask_replicas(state, trip, [trip.source])
-        if found is None:
-            found = self._ask_primary(state, trip, key, may_leave=may_leave)
-        return found
-
-    def _is_ours(self, state: ORMExecuteState) -> bool:
-        arguments = state.bind_arguments
-        return (
-            "bind" not in arguments and state.session.get_bind(**arguments) is self.primary.engine
-        )
+        first = [] if trip.source is self.primary else [trip.source]
+        found = self._ask_replicas(state, trip, first)
+        return found or self._ask_primary(state, trip, key, may_leave=may_leave)
 
     def _may_leave(self, state: ORMExecuteState, request: RequestState, trip: Trip) -> bool:
         """Tell whether the request did nothing that only the primary knows of."""
         session = state.session
         return (
-            not request.unproven
-            and not trip.by_hand
+            not (request.unproven or trip.by_hand)
             and not (session.new or session.deleted or session.dirty)
             and not KEPT & state.execution_options.keys()
             and all(use.began and not use.claimed for use in self._out(request))
@@ -154,14 +135,12 @@ class Replicas:
 
     def _only_reads(self, statement: Any, key: Any) -> bool:
         """Tell whether a statement was proven to only read, or is while there is no primary."""
-        if key is None or key in self._known or not self.primary.away:
-            return key is not None and key in self._known
-        try:
-            as_sent = {"render_postcompile": True}
-            compiled = statement.compile(self.primary.engine, compile_kwargs=as_sent)
-        except Exception:  # noqa: BLE001 - of anybody's constructs, and of values to come
-            return False
-        return only_reads(compiled.string)
+        if key in self._known or not self.primary.away:
+            return key in self._known
+        with suppress(Exception):  # of anybody's constructs, and of values to come
+            how = {"render_postcompile": True}
+            return only_reads(str(statement.compile(self.primary.engine, compile_kwargs=how)))
+        return False
 
     def _ask_replicas(
         self, state: ORMExecuteState, trip: Trip, servers: list[Server]
@@ -193,8 +172,7 @@ class Replicas:
             return other
         trip.seen = True
         if mark.harmless and key is not None:
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
+            self._known = self._known if len(self._known) < MOST_KNOWN else set()
             self._known.add(key)
         return found
 
@@ -214,19 +192,19 @@ class Replicas:
     def note_return(self, connection: Any, record: ConnectionPoolEntry) -> None:
         """Note what was done with a connection of the primary; listens to `checkin`."""
         use: Use | None = record.info.get(USE)
-        request = use.request if use is not None else None
-        if use is not None and request is not None and request is current():
+        request = current()
+        if use is not None and request is not None and use.request is request:
             self._note(use, request, connection)
 
     def _note(self, use: Use, request: RequestState, connection: Any) -> None:
         """Note what a request may have seen, and ask where the log is if it may have written.
 
-        What a session did before the last position was asked for, which is after its COMMIT, is
-        covered by that. Of other connections nobody knows when they committed.
+        What a session sent before the last time that was asked is committed or rolled back, and
+        covered. Of other connections nobody knows when they committed.
         """
         trip = _trip(request)
-        idle = not (use.reads or use.other) or use.used_at < trip.asked_at
-        if trip.over or (use.began and idle):
+        covered = not (use.reads or use.other) or use.used_at < trip.asked_at
+        if trip.over or (use.began and covered):
             return
         trip.seen, trip.by_hand = True, trip.by_hand or not use.began
         if not request.safe:
@@ -244,40 +222,39 @@ class Replicas:
         request = current()
         if request is None:
             return response
-        for use in self._out(request):
-            self._note(use, request, self._sessions_own(use, response))
+        # by use; None for those that can't be asked anything
+        out = [
+            (use, getattr(use.proxy(), "driver_connection", None))
+            if use.began and not response.is_streamed
+            else (use, None)
+            for use in self._out(request)
+        ]
+        for use, connection in out:
+            self._note(use, request, connection)
         trip: Trip | None = request.trip
         if trip is None or not (trip.seen or trip.source):
             return response  # it had nothing to do with the database
         if trip.seen and not request.safe and response.status_code >= 500:
             trip.written = UNKNOWN  # a COMMIT may still be on its way
         trip.over = True
-        after, wrote = self._next(trip, request, response), bool(trip.written)
+        after = self._next(trip, [connection for _, connection in out])
         if after != trip.token or time() - trip.told_at > RENEWED:
-            tell(response, after, wrote=wrote)
-        if wrote:
+            tell(response, after, wrote=bool(trip.written))
+        if trip.seen:
             self.look(SOON)  # so that the next read may find a replica that has it
         return response
 
-    def _sessions_own(self, use: Use, response: Response) -> Any:
-        """Return the driver's connection of a session that can be asked something; else None."""
-        proxy = use.proxy()
-        if not use.began or response.is_streamed or proxy is None or not proxy.is_valid:
-            return None
-        return proxy.driver_connection
-
-    def _next(self, trip: Trip, request: RequestState, response: Response) -> Token:
+    def _next(self, trip: Trip, out: list[Any]) -> Token:
+        before = trip.token
         if trip.written:
             return Token(trip.written, int(time()))
-        before = trip.token
         if not trip.seen and trip.source is not None:
             return before._replace(seen="", source=trip.source.key)
         seen = stamp()
         # nobody would ever know what a client saw that goes from machine to machine
         if is_foreign(before.seen) and any(each.has(before.written) for each in self.usable()):
-            for use in self._out(request):
-                found = self._position(self._sessions_own(use, response))
-                seen = seen if found == UNKNOWN else found
+            found = self._position(out[0] if out else None)
+            seen = seen if found == UNKNOWN else found
         return before._replace(seen=seen, source="")
 
     # for operators
@@ -286,9 +263,9 @@ class Replicas:
         """Look whether there is a replica to read from."""
         self.look(SOON)
         end = monotonic() + PATIENCE / 2
-        while not self.usable() and monotonic() < end:
+        while not (found := self.usable()) and monotonic() < end:
             sleep(GAP)
-        return bool(self.usable())
+        return bool(found)
 
     def named(self, name: str) -> Server | None:
         """Return the replica of this name, if it is one."""
@@ -313,37 +290,30 @@ class Replicas:
 
 
 def _trip(request: RequestState) -> Trip:
-    if request.trip is None:
-        request.trip = Trip()
-    found: Trip = request.trip
+    found: Trip = request.trip or Trip(*told())
+    request.trip = found
     return found
 
 
 def make_engines(db: SQLAlchemy, app: Flask, settings: Mapping[str, Any]) -> dict[str, Engine]:
     """Make an engine for each replica, as Flask-SQLAlchemy makes those of binds."""
     urls = [make_url(url) for url in settings[SETTING] or []]
-    if not urls:
-        return {}
     given = dict(db._engine_options) | (app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
-    wrong = _what_is_wrong(urls, db.engines.get(None), given)
-    if wrong is None and not app.secret_key:
-        wrong = "what clients bring back is signed; set SECRET_KEY"
-    if wrong:
-        raise SettingError(f"{SETTING}: {wrong}")
-    found = {}
+    primary, found = db.engines.get(None), {}
     for number, url in enumerate(urls, 1):
+        wrong = ""
+        if primary is None or primary.dialect.driver not in QUESTIONS:
+            of = primary.url.drivername if primary else "no database"
+            wrong = f"{of!r} has no replicas; use postgresql+psycopg or mysql+pymysql"
+        elif driver_of(url) != primary.dialect.driver:
+            wrong = f"use the primary's kind, {primary.url.drivername}://..."
+        elif one := {"creator", "pool"} & given.keys():
+            wrong = f"the engine option {one.pop()!r} leads to one server alone; use a URL"
+        elif not app.secret_key:
+            wrong = "what clients bring back is signed; set SECRET_KEY"
+        if wrong:
+            raise SettingError(f"{SETTING}: {wrong}")
         options = given | engine_options(url, settings, given, replica=True) | {"url": url}
         db._apply_driver_defaults(options, app)
         found[f"replica-{number}"] = db._make_engine(None, options, app)
     return found
-
-
-def _what_is_wrong(urls: list[URL], primary: Engine | None, given: Mapping[str, Any]) -> str | None:
-    if primary is None or primary.dialect.driver not in QUESTIONS:
-        of = primary.url.drivername if primary else "no SQLALCHEMY_DATABASE_URI"
-        return f"{of} has no replicas; use postgresql+psycopg or mysql+pymysql"
-    if any(driver_of(url) != primary.dialect.driver for url in urls):
-        return f"use the primary's kind, {primary.url.drivername}://..."
-    if one := {"creator", "pool"} & given.keys():
-        return f"the engine option {one.pop()!r} leads to one server alone; use a URL"
-    return None

@@ -10,9 +10,10 @@ import secrets
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 from zlib import crc32
 
@@ -57,6 +58,10 @@ def is_foreign(seen: str) -> bool:
     return "@" in seen and not seen.startswith(f"{CLOCK}@")
 
 
+def _spread(seconds: float) -> float:
+    return seconds * random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311
+
+
 class Server:
     """A server, and what this worker knows of it."""
 
@@ -71,7 +76,7 @@ class Server:
         self.position: Position | None = None  # that it has reached, at least
         self.fresh_at = -math.inf  # all that was committed before it is there
         self.refused = False  # it could not be reached, last
-        self._looked = -math.inf
+        self._looked = self._wanted = -math.inf  # when a look began, and after when one is to
         self._looks: tuple[int, float] | None = None  # in which process, since when
 
     @property
@@ -104,36 +109,62 @@ class Server:
         return wanted != UNKNOWN and covers(self.position or {}, parse(wanted))
 
     def look_within(self, seconds: float, learn: Callable[[Server, float], None]) -> None:
-        """Have a thread look at the server, unless one did so a moment ago."""
+        """Have a thread look at the server, unless one did so a moment ago; SOON: from now on."""
         now, looks = monotonic(), self._looks
-        wait = seconds * random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311
-        if now - self._looked < wait or (looks and looks[0] == os.getpid()):
+        if seconds == SOON:
+            self._wanted = now
+        elif now - self._looked < _spread(seconds):
             return
-        self._looks, self._looked = (os.getpid(), now), now
+        if looks is None or looks[0] != os.getpid():
+            self._looks = os.getpid(), now
+            try:
+                Thread(target=self._look_on, args=(learn,), daemon=True).start()
+            except RuntimeError:  # no more threads: the next request may have one
+                self._looks = None
+
+    def _look_on(self, learn: Callable[[Server, float], None]) -> None:
+        """Look for as long as somebody wants to know of what came after the last look."""
         try:
-            Thread(target=self._look, args=(learn,), daemon=True).start()
-        except RuntimeError:  # no more threads: the next request may have one
+            while True:
+                sleep(max(0.0, self._looked + _spread(SOON) - monotonic()))
+                asked = self._looked = monotonic()
+                self._looks = os.getpid(), asked
+                if self._look():
+                    learn(self, asked)
+                if self._wanted < asked:
+                    break
+        finally:
             self._looks = None
+
+    def _look(self) -> bool:
+        before = self.refused
+        try:
+            self.position = self.ask()
+            self.refused = self.position is None
+        except PoolTimeoutError:
+            return False  # it is there, and busy
+        except Exception:  # noqa: BLE001 - of drivers, of an application's `creator`
+            self.refused = True
+        if self.refused != before:
+            logger.warning("%s: %s", self.name, "away" if self.refused else "there again")
+        return not self.refused
 
     def ask(self) -> Position | None:
         """Ask it where it is; None for a replica that became a primary, or the reverse."""
+        found = None
         with self.engine.connect() as connection:
             try:
                 found = self._ask(connection.connection.driver_connection)
-            except BaseException:
-                connection.invalidate()
-                raise
-            if found is None:
-                connection.invalidate()  # the next one may find another server
+            finally:
+                if found is None:
+                    connection.invalidate()  # the next one may find another server
         return found
 
     def greet(self, connection: Any, record: ConnectionPoolEntry) -> None:
         """Learn from a new connection whether the server was started anew; listens to `connect`."""
-        before = self.key
-        try:
+        before, found = self.key, None
+        with suppress(Exception):  # of any driver; a look will tell
             found = self._ask(connection)
-        except Exception:  # noqa: BLE001 - of any driver; a look will tell
-            found = None
         if found is None or self.key != before:
             self.position, self.fresh_at = found, -math.inf
 
@@ -143,22 +174,6 @@ class Server:
             return None
         position, _, self._started = said.partition(" ")
         return parse(position)
-
-    def _look(self, learn: Callable[[Server, float], None]) -> None:
-        asked, before = monotonic(), self.refused
-        try:
-            self.position = self.ask()
-            self.refused = self.position is None
-        except PoolTimeoutError:
-            return  # it is there, and busy
-        except Exception:  # noqa: BLE001 - of drivers, of an application's `creator`
-            self.refused = True
-        finally:
-            self._looks = None
-        if self.refused != before:
-            logger.warning("%s: %s", self.name, "away" if self.refused else "there again")
-        if not self.refused:
-            learn(self, asked)
 
 
 class History:
@@ -175,8 +190,6 @@ class History:
         if server is self.primary and position:
             if looks and not covers(position, looks[-1][1]):  # another primary, with less
                 looks.clear()
-                for replica in self.replicas:
-                    replica.fresh_at = -math.inf
             looks.append((asked, position))
         before = tuple(looks)
         for replica in self.replicas if server is self.primary else [server]:
