@@ -6,14 +6,18 @@ without this folder.
 
 from __future__ import annotations
 
-from flask import Flask
+from typing import TYPE_CHECKING
 
-from ..queue_pool import FairQueuePool
-from . import commands, metrics, page, timing
+if TYPE_CHECKING:
+    from flask import Flask
 
 
 def init_app(app: Flask) -> None:
     """Watch the application's pools, and add its routes and commands for operators."""
+    # here, as a server's master imports `shared` without Flask
+    from ..queue_pool import FairQueuePool  # noqa: PLC0415
+    from . import commands, metrics, page, timing  # noqa: PLC0415
+
     pools = app.extensions["pool"]
     metrics.watch_requests(pools.observers)
     for name, engine in pools.engines.items():

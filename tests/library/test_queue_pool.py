@@ -18,9 +18,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from {{cookiecutter.project_slug}}.pool import (
-    FairQueuePool,
-)
+from flask_pool import FairQueuePool
 
 LONG = 30  # seconds: a test that waits for as long has failed
 

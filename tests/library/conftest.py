@@ -9,15 +9,29 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
 from flask_sqlalchemy import SQLAlchemy
+from servers import MariaDB, PostgreSQL
 from sqlalchemy import BigInteger, Integer, String
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from {{cookiecutter.project_slug}}.pool import (
-    Pool,
-)
+from flask_pool import Pool
 
 Make = Callable[..., Flask]
+
+DATABASES = (
+    "sqlite",
+    pytest.param("postgresql", marks=pytest.mark.servers),
+    pytest.param("mariadb", marks=[pytest.mark.servers, pytest.mark.repeat]),
+)
+
+
+@pytest.fixture(scope="session", params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give a database of this process alone: a file, or one of a server."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('database') / 'test.db'}"
+    server: PostgreSQL | MariaDB = request.getfixturevalue(request.param)
+    return server.url(server.create_database())
 
 
 class Base(DeclarativeBase):

@@ -10,16 +10,8 @@ from flask import Flask, request
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from sqlalchemy import select, text
 
-from {{cookiecutter.project_slug}}.pool import (
-    Pool,
-    settings,
-)
-from {{cookiecutter.project_slug}}.pool.replicas import (
-    Token,
-    covers,
-    parse,
-    told,
-)
+from flask_pool import Pool, settings
+from flask_pool.replicas import Token, covers, parse, told
 
 from .conftest import Item, Make, db
 

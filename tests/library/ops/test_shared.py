@@ -11,7 +11,7 @@ from time import sleep
 
 import pytest
 
-from {{cookiecutter.project_slug}} import pool
+import flask_pool as pool
 
 SHARED = Path(pool.__file__).parent / "ops" / "shared.py"
 # a server in a few lines: it loads the file by its path, and forks workers that count

@@ -13,13 +13,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from {{cookiecutter.project_slug}}.pool.errors import (
-    REASONS,
-    reason_of,
-)
-from {{cookiecutter.project_slug}}.pool.observer import (
-    Observer,
-)
+from flask_pool.errors import REASONS, reason_of
+from flask_pool.observer import Observer
 
 from .conftest import Item, Make, db
 

@@ -14,13 +14,8 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from {{cookiecutter.project_slug}}.pool import (
-    transactions,
-)
-from {{cookiecutter.project_slug}}.pool.transactions import (
-    Kind,
-    read,
-)
+from flask_pool import transactions
+from flask_pool.transactions import Kind, read
 
 from .conftest import Item, Make, db
 
@@ -338,7 +333,7 @@ def test_many_rows_at_once_are_one_transaction(app: Flask, serve: Serve, method:
     def view() -> object:
         db.session.execute(insert(Item), [{"name": str(number)} for number in range(3)])
         mark = "?" if is_sqlite() else "%s"
-        put = f"INSERT INTO pool_items (name) VALUES ({mark})"  # noqa: S608
+        put = f"INSERT INTO pool_items (name) VALUES ({mark})"
         through_the_session().executemany(put, [["A"], ["B"]])
         inside = count()
         db.session.rollback()

@@ -23,10 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from {{cookiecutter.project_slug}}.pool import (
-    FairQueuePool,
-    Pool,
-)
+from flask_pool import FairQueuePool, Pool
 
 from .conftest import Item, Make, db
 

@@ -18,6 +18,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from bake import FOLDER, ROOT
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
@@ -26,15 +27,12 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from {{cookiecutter.project_slug}} import pool
-from {{cookiecutter.project_slug}}.pool import (
-    FairQueuePool,
-)
-
-from ..conftest import Make, db
+import flask_pool as pool
+from flask_pool import FairQueuePool
+from library.conftest import Make, db
 
 OPERATOR = {"Authorization": "Bearer operator"}
-OPS = Path(__file__).parents[3] / "ops"
+OPS = ROOT / FOLDER / "ops"
 CONNECTION = "db_client_connection_"
 NAMES = {
     "count", "max", "idle_max", "pending_requests", "timeouts_total", "leaks_total",

@@ -18,12 +18,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from {{cookiecutter.project_slug}}.pool import (
-    run_once,
-)
-from {{cookiecutter.project_slug}}.pool.observer import (
-    Observer,
-)
+from flask_pool.observer import Observer
+from flask_pool.requests import run_once
 
 from .conftest import Item, Make, db
 

@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event, text
 
-from ..conftest import Make, db
+from library.conftest import Make, db
 
 
 @pytest.fixture

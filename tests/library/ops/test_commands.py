@@ -17,9 +17,8 @@ from flask.testing import FlaskCliRunner
 from sqlalchemy import func, select
 from werkzeug.serving import make_server
 
-from {{cookiecutter.project_slug}} import pool
-
-from ..conftest import Item, Make, db
+import flask_pool as pool
+from library.conftest import Item, Make, db
 
 COMMANDS = ["trace", "status", "check", "plan", "bench"]
 BENCH = ["bench", "--path", "/items"]

@@ -16,9 +16,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.engine import Engine, make_url
 
-from {{cookiecutter.project_slug}} import pool
-
-from ..conftest import Make, db
+import flask_pool as pool
+from library.conftest import Make, db
 
 OPERATOR = {"Authorization": "Bearer operator"}
 OPS = Path(pool.__file__).parent / "ops"
