@@ -7,28 +7,29 @@ import sqlite3
 from collections.abc import Iterable
 from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from flask import Flask
+from flask.signals import got_request_exception
 from flask.typing import ResponseReturnValue
-from sqlalchemy import event
-from sqlalchemy.engine import Engine, ExceptionContext
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import ServiceUnavailable
 
+from .connections import RECLAIMED, SHUT_DOWN, USE, WAS_READ_ONLY
 from .observer import Observer
-from .requests import note_death
 
 RETRY_AFTER = 1  # seconds; a pool that is full or a database that restarts needs no longer
-REASON = "pool_reason"  # what is remembered of a driver's error
 
 REASONS = {
     "exhausted": "All database connections are in use. Try again shortly.",
     "unavailable": "The database is not available. Try again shortly.",
-    "conflict": "Another request was in the way. Try again.",
+    "conflict": "Another request changed the same data. Try again.",
     "timeout": "The database took too long. Try again later.",
     "read_only": "The database takes no changes now. Try again shortly.",
-    "in_doubt": "The database was lost while it was saving. Look whether it did.",
+    "in_doubt": "The connection was lost during commit. The change may have been saved; "
+    "check before retrying.",
 }
 POSTGRESQL = {
     "40001": "conflict",  # serialization_failure
@@ -44,6 +45,7 @@ POSTGRESQL = {
 }
 CLASSES = {"08": "unavailable", "53": "unavailable"}  # connection exceptions, out of resources
 MYSQL = {
+    1020: "conflict",  # ER_CHECKREAD: record has changed since last read (MariaDB 11.6 and later)
     1213: "conflict",  # ER_LOCK_DEADLOCK
     1205: "conflict",  # ER_LOCK_WAIT_TIMEOUT
     1969: "timeout",  # MariaDB: max_statement_time
@@ -64,6 +66,12 @@ SQLITE = {
 }
 NO_QUORUM = 1047
 READ_ONLY_OPTION = 1290  # also of other options: the text tells which
+READ_ONLY_TRANSACTION = "25006"
+# what PostgreSQL reports of itself, without being asked
+READ_ONLY_STATUS = ("in_hot_standby", "default_transaction_read_only")
+
+# what only the connection could tell of a driver's error, asked by `reason_of`
+_noted: WeakKeyDictionary[BaseException, str] = WeakKeyDictionary()
 
 logger = logging.getLogger(__name__)
 
@@ -78,40 +86,75 @@ class DatabaseUnavailable(ServiceUnavailable):
         self.reason = reason
 
 
-def reason_of(error: SQLAlchemyError) -> str | None:
+class TimeoutError(PoolTimeoutError, ServiceUnavailable):  # noqa: A001 - as there
+    """No connection was returned in time: SQLAlchemy's TimeoutError, and Werkzeug's 503."""
+
+    # SQLAlchemy has a `code` of its own, which Werkzeug would take for the status
+    code: Any = 503
+    reason = "exhausted"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after=RETRY_AFTER)
+        self.message = message
+        self.description = REASONS[self.reason]  # what a client may see
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[type[TimeoutError], tuple[str]]:
+        return type(self), (self.message,)
+
+
+class TooManyWaiting(TimeoutError):
+    """Refused at once, as `max_waiting` threads are already waiting for a connection."""
+
+
+class ConnectionReclaimed(InvalidRequestError):
+    """The pool has taken this connection back, as the request that took it had ended."""
+
+
+def reason_of(error: BaseException) -> str | None:
     """Return one of REASONS; None for an error that will not pass by itself."""
     if isinstance(error, PoolTimeoutError):
         return "exhausted"
     if not isinstance(error, DBAPIError):
         return None
-    found: str | None = getattr(error.orig, REASON, None) or _reason_given(error.orig)
-    return found or ("unavailable" if error.connection_invalidated else None)
+    lost = "unavailable" if error.connection_invalidated else None
+    return _noted_of(error.orig) or _reason_given(error.orig) or lost
 
 
-def watch(engine: Engine) -> None:
-    """Note of each failure what only its connection can tell."""
-    event.listen(engine, "handle_error", _note)
+def _noted_of(error: BaseException | None) -> str | None:
+    try:
+        return _noted.get(error) if error is not None else None
+    except TypeError:  # not a driver's: Python's own take no weak references
+        return None
 
 
 def init_app(app: Flask, observers: Iterable[Observer]) -> None:
     """Answer 503 for what passes; leave the rest as it would be without this."""
     throttles = {reason: Throttle() for reason in REASONS}
+    handlers = app.error_handler_spec[None][None]
 
-    @app.errorhandler(SQLAlchemyError)
     def answer(error: SQLAlchemyError) -> ResponseReturnValue:
         reason = reason_of(error)
         if reason is None:
             # the handler that would have been asked without this one
-            other = app.error_handler_spec[None][None].get(Exception)
+            other = handlers.get(Exception)
             if other is None:
                 raise error
             answer: ResponseReturnValue = app.ensure_sync(other)(error)
             return answer
-        for observer in observers:
-            observer.unavailable(reason)
-        said = " ".join(str(getattr(error, "orig", None) or error).split())
+        got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
+        if reason != "exhausted":  # which the pool has counted
+            for observer in observers:
+                observer.unavailable(reason)
+        original = getattr(error, "orig", None) or error
+        said = " ".join([*str(original).split(), *getattr(original, "__notes__", ())])
         throttles[reason].warning(f"503 {reason}: {type(error).__name__}: {said}")
         return app.handle_http_exception(DatabaseUnavailable(reason))
+
+    if SQLAlchemyError not in handlers:  # the application's own wins
+        app.register_error_handler(SQLAlchemyError, answer)
 
 
 class Throttle:
@@ -131,31 +174,67 @@ class Throttle:
         logger.warning("%s (%d like it since the last line)", message, kept)
 
 
-def _note(context: ExceptionContext) -> None:
+def note_error(context: ExceptionContext) -> None:
+    """Note what only a failed statement's connection can tell; listens to `handle_error`."""
     error: Any = context.original_exception
     driver: Any = context.dialect.loaded_dbapi
+    if not isinstance(error, driver.Error):
+        return
+    info = _info(context)
+    if USE in info:
+        info[USE].failed = True
+    if RECLAIMED in info:
+        raise ConnectionReclaimed(info[RECLAIMED]) from error
+    if SHUT_DOWN in info:
+        error.add_note(info[SHUT_DOWN])
+        context.is_disconnect = True
     if context.connection is None and isinstance(
         error, driver.OperationalError | driver.InterfaceError
     ):
-        setattr(error, REASON, "unavailable")  # it could not connect
-    elif _server_is_read_only(error, context):
+        _noted[error] = "unavailable"  # it could not connect
+    elif _server_is_read_only(error, context, info):
         context.is_disconnect = True  # the next connection finds the new primary
-        setattr(error, REASON, "read_only")
-    elif getattr(error, "in_doubt", False):
-        setattr(error, REASON, "in_doubt")
+        _noted[error] = "read_only"
+    elif context.is_disconnect and _commits(error):
+        _noted[error] = "in_doubt"
     elif error.args[:1] == (NO_QUORUM,):
         context.is_disconnect = True
-    if context.is_disconnect:
-        note_death()
 
 
-def _server_is_read_only(error: Any, context: ExceptionContext) -> bool:
-    """Tell whether the server, and not a transaction that asked for it, takes no changes."""
+def _info(context: ExceptionContext) -> dict[str, Any]:
+    connection = context.connection
+    if connection is None or connection.closed or connection.invalidated:
+        return {}
+    try:
+        return connection.info
+    except NotImplementedError:  # SQLAlchemy asks a new connection for the server's version
+        return {}
+
+
+def _commits(error: BaseException) -> bool:
+    """Tell whether the error came out of the dialect's COMMIT, and not of a ROLLBACK."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name in ("do_commit", "do_commit_twophase"):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def is_read_only(connection: Any) -> bool:
+    """Tell whether a psycopg connection's server, and not just a transaction, takes no changes."""
+    info = connection.info
+    return "on" in (info.parameter_status(name) for name in READ_ONLY_STATUS)
+
+
+def _server_is_read_only(error: Any, context: ExceptionContext, info: dict[str, Any]) -> bool:
     if context.dialect.driver == "psycopg":
-        if getattr(error, "sqlstate", None) != "25006" or context.connection is None:
+        if getattr(error, "sqlstate", None) != READ_ONLY_TRANSACTION or context.connection is None:
             return False
-        connection: Any = context.connection.connection.driver_connection
-        return bool(connection.was_read_only or connection.is_read_only())
+        # what began while the server took no changes takes none, whatever came since
+        return WAS_READ_ONLY in info or is_read_only(
+            context.connection.connection.driver_connection
+        )
     return error.args[:1] == (READ_ONLY_OPTION,) and "--read-only" in str(error.args[-1])
 
 

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
 import weakref
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
-from operator import methodcaller
-from time import perf_counter
 from typing import Any
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine, event
-from sqlalchemy.engine import Connection, Dialect, Engine
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool, StaticPool
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import Pool as SQLAlchemyPool
 
-from . import drivers, errors, options, settings, transactions
-from .drivers import sqlite
+from . import commits, connecting, errors, options, reads, settings, uses, watcher
 from .observer import Observer
-from .queue_pool import FairQueuePool, SharedConnectionPool
-from .replicas import Replicas, make_engines, read_from
-from .requests import Requests, note_taken
+from .queue_pool import FairQueuePool
+from .replicas import Replicas, make_engines
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +36,14 @@ class Pools:
 
     settings: Mapping[str, Any]
     engines: dict[str, Engine] = field(default_factory=dict)
-    options: dict[str, dict[str, Any]] = field(default_factory=dict)
     observers: list[Observer] = field(default_factory=list)
     replicas: Replicas | None = None
 
     def prefill(self) -> None:
-        """Open pool_size connections in each pool, or log why not."""
+        """Open pool_size connections in each pool, or log why not; then freeze what is there.
+
+        A full collection would stop every thread for as long as the whole heap takes.
+        """
         for name, engine in self.engines.items():
             pool = engine.pool
             if not isinstance(pool, FairQueuePool):
@@ -53,30 +51,29 @@ class Pools:
             if self.settings["POOL_PREFILL"]:
                 _fill(engine, pool.size(), name)
             pool.tell("started")
+        gc.collect()
+        gc.freeze()
 
     def reads_go_on(self) -> bool:
         """Tell whether safe requests find a replica while the primary is away."""
         return self.replicas is not None and self.replicas.answer()
 
-    def unpooled(self, name: str, **changes: Any) -> Engine:
-        """Return a new engine that connects as this one does, to each connection anew."""
-        return self.another(name, poolclass=NullPool, **changes)
-
-    def another(self, name: str, **changes: Any) -> Engine:
-        """Return a new engine that connects as this one does, with a pool as it is given."""
-        given = {key: value for key, value in self.options[name].items() if key in UNPOOLED}
-        engine = create_engine(**given | changes)
-        _watch(engine, self.settings)
-        return engine
-
-
-UNPOOLED = ("url", "connect_args", "isolation_level", "execution_options", "echo")
+    def another(self, name: str, poolclass: type[SQLAlchemyPool], **numbers: Any) -> Engine:
+        """Return a new engine whose pool, of this class, makes connections as this one's does."""
+        engine = self.engines[name]
+        own: Any = engine.pool  # its creator is the dialect's with its listeners, or the application's
+        made = create_engine(engine.url, creator=own._creator, poolclass=poolclass, **numbers)
+        for listener in own.dispatch.connect.listeners:
+            event.listen(made, "connect", listener)
+        if isinstance(made.pool, FairQueuePool):
+            made.pool.try_again = getattr(own, "try_again", None)
+        return made
 
 
 class Pool:
     """Gives a Flask application its engines and sessions, on fair and bounded pools.
 
-    `Pool().init_app(app, db)` stands for `db.init_app(app)`.
+    `Pool(app, db)` stands for `db.init_app(app)`.
     """
 
     def __init__(self, app: Flask | None = None, db: SQLAlchemy | None = None) -> None:
@@ -89,50 +86,82 @@ class Pool:
             raise RuntimeError(
                 "Pool.init_app calls db.init_app: call it instead, not after db.init_app"
             )
-        # the settings
         given = {name: app.config.get(name) for name in settings.CHECKS if name != settings.URI}
         found = settings.with_defaults(settings.checked(given))
         if found["SERVER_TIMING"] is None:
             found["SERVER_TIMING"] = app.debug
-        app.config.update(found)
-
-        # the engines
         recycle = "SQLALCHEMY_POOL_RECYCLE"
-        of_replicas = options.configure(app, db, found | {recycle: given[recycle]})
-        db.init_app(app)
+        with options.in_config(app, db, found | {recycle: given.get(recycle)}) as added:
+            db.init_app(app)
         app.extensions["pool"] = pools = Pools(found)
         with app.app_context():
-            engines = dict(db.engines)
-            more = make_engines(db, app, of_replicas)
-        for key, engine in engines.items():
-            if not isinstance(engine, Engine):  # an extension's own, such as an AsyncEngine
-                continue
-            name = key or "default"
-            own = app.config["SQLALCHEMY_BINDS"].get(key)
-            pools.engines[name] = engine
-            pools.options[name] = {**(own or app.config["SQLALCHEMY_ENGINE_OPTIONS"])}
-            pools.options[name]["url"] = engine.url
-            if isinstance(engine.pool, StaticPool):  # as Flask-SQLAlchemy has it in memory
-                timeout = found["SQLALCHEMY_POOL_TIMEOUT"]
-                engine.pool = SharedConnectionPool.in_place_of(engine.pool, timeout=timeout)
-            _watch(engine, found)
-            _engines.add(engine)
-        if more:
-            pools.replicas = read_from(db, app, pools.engines["default"], more)
-        for (name, engine), own in zip(more.items(), of_replicas, strict=True):
-            pools.engines[name], pools.options[name] = engine, own
-            _watch(engine, found, replica=True)
-            _engines.add(engine)
-
-        # the requests
-        transactions.watch_sessions(db)
+            engines = {name or "default": engine for name, engine in db.engines.items()}
+            replicas = make_engines(db, app, found)
+        # what an extension made itself, such as an AsyncEngine, is left as it is
+        pools.engines |= {
+            name: engine for name, engine in engines.items() if isinstance(engine, Engine)
+        }
+        if replicas:
+            lag = found["SQLALCHEMY_REPLICA_LAG"]
+            pools.replicas = Replicas(pools.engines["default"], replicas, lag)
+            pools.engines |= replicas
+        resets = {name or "default" for name, each in added.items() if options.RESET in each}
+        listen(app, db, pools, resets)
         errors.init_app(app, pools.observers)
-        app.wsgi_app = Requests(app, pools.observers)  # type: ignore[method-assign]
 
-        # what operators use; the service does without its folder
+        # what operators use; an application does without its folder
         if find_spec(".ops", __package__):
             import_module(".ops", __package__).init_app(app)
+        _engines.update(pools.engines.values())
         _close_at_exit()  # before ops counts for the last time
+
+
+def listen(app: Flask, db: SQLAlchemy, pools: Pools, resets: Container[str]) -> None:
+    """Register every listener of the library; `resets` names the pools that it resets itself."""
+    for name, engine in pools.engines.items():
+        driver = engine.dialect.driver
+        if driver == "pysqlite":  # foreign keys, and a write-ahead log
+            event.listen(engine, "connect", connecting.prepare_sqlite)
+        if engine.dialect.name not in options.FAMILIES or options.is_memory(engine.url):
+            continue
+        if driver == "psycopg":  # the last primary first; no start parameters behind a pooler
+            hosts = connecting.Hosts(engine)
+            event.listen(engine, "do_connect", hosts.choose)
+            event.listen(engine, "connect", hosts.learn)
+        if driver == "pymysql":  # limits in time, for its handshake and for statements
+            event.listen(engine, "do_connect", connecting.limit_handshake)
+            limit = partial(connecting.limit_pymysql, pools.settings)
+            event.listen(engine, "connect", limit, insert=True)
+        if name in resets:  # no ROLLBACK that its session has sent
+            event.listen(engine, "reset", partial(commits.reset, engine.dialect))
+        # what happens to connections
+        event.listen(engine, "do_connect", uses.connecting)
+        event.listen(engine, "connect", partial(uses.connected, engine))
+        event.listen(engine, "connect", partial(watcher.start, engine, pools.settings))
+        event.listen(engine, "checkout", partial(uses.taken, engine))
+        event.listen(engine, "checkin", uses.returned)
+        event.listen(engine, "invalidate", partial(uses.died, engine))
+        # what is sent, and what became of it
+        event.listen(engine, "do_execute", reads.before_execute)
+        event.listen(engine, "do_executemany", reads.before_executemany)
+        event.listen(engine, "do_execute_no_params", reads.before_execute_no_params)
+        event.listen(engine, "handle_error", errors.note_error)
+    if pools.replicas:  # where the log is after a write, before `uses.returned` forgets it
+        event.listen(pools.engines["default"], "checkin", pools.replicas.note_return, insert=True)
+        for server in pools.replicas.servers:
+            event.listen(server.engine, "connect", server.greet)
+        app.after_request(pools.replicas.tell)
+    # sessions: reads without a transaction, and no COMMIT that can't arrive
+    for name, listener in (
+        ("do_orm_execute", reads.read),
+        ("after_begin", reads.note_begin),
+        ("before_commit", commits.refuse_lost),
+    ):
+        if not event.contains(db.session, name, listener):
+            event.listen(db.session, name, listener)
+    # requests: no ROLLBACK that can't arrive, and nothing forgotten
+    app.teardown_appcontext(lambda error: commits.let_go_of_lost(db))
+    uses.watch_ends(app, pools.observers)
 
 
 def close() -> None:
@@ -156,62 +185,3 @@ def _fill(engine: Engine, size: int, name: str) -> None:
     finally:
         for connection in connections:
             connection.close()
-
-
-def _watch(engine: Engine, config: Mapping[str, Any], *, replica: bool = False) -> None:
-    """Look after the engine's connections, statements and errors."""
-    deadline = config["SQLALCHEMY_STATEMENT_TIMEOUT"] + options.GRACE
-    event.listen(engine, "do_connect", partial(_connect, engine, deadline))
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", sqlite.prepare)
-    transactions.watch(engine, only_reads=replica)
-    errors.watch(engine)
-    pool = engine.pool
-    if not isinstance(pool, FairQueuePool):
-        return
-    if engine.dialect.driver in ("psycopg", "pymysql"):
-        pool.hung_up = methodcaller("hung_up")
-        pool.ping = partial(_ping, engine.dialect, config["SQLALCHEMY_CONNECT_TIMEOUT"])
-    if engine.dialect.driver in ("psycopg", "pymysql", "pysqlite"):
-        pool.abandon = methodcaller("abandon")
-    pool.taken = note_taken
-    event.listen(engine, "invalidate", partial(_died, engine))
-
-
-def _connect(
-    engine: Engine,
-    deadline: float,
-    dialect: Dialect,
-    record: ConnectionPoolEntry,
-    cargs: Any,
-    cparams: Any,
-) -> DBAPIConnection:
-    started = perf_counter()
-    connection: DBAPIConnection = drivers.connect(dialect, cargs, cparams, deadline)
-    pool = engine.pool
-    if isinstance(pool, FairQueuePool):
-        pool.tell("connected", perf_counter() - started)
-    return connection
-
-
-def _ping(dialect: Dialect, timeout: float, connection: Any) -> bool:
-    kept, connection.deadline = connection.deadline, timeout
-    connection.alone = True
-    try:
-        return dialect.do_ping(connection)
-    except dialect.loaded_dbapi.Error:
-        return False
-    finally:
-        connection.deadline, connection.alone = kept, False
-
-
-def _died(
-    engine: Engine,
-    connection: DBAPIConnection,
-    record: ConnectionPoolEntry,
-    exception: BaseException | None,
-) -> None:
-    pool = engine.pool
-    own = exception is None or isinstance(exception, DisconnectionError)
-    if not own and isinstance(pool, FairQueuePool):
-        pool.tell("replaced", "died")

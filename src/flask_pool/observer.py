@@ -33,14 +33,20 @@ class Observer:
     def checked_in(self, pool: Any, used: float) -> None:
         """A connection came back, after this use."""
 
+    def released(self, pool: Any, route: str, held: float) -> None:
+        """A connection came back that a request of this route ("": none) held for this time."""
+
     def replaced(self, pool: Any, reason: str) -> None:
         """A connection is replaced: `recycled` by age, `dead` when looked at, `died` in use."""
 
+    def held(self, pool: Any, route: str) -> None:
+        """A connection has been out for longer than POOL_HELD_WARNING, taken by this route."""
+
     def leaked(self, pool: Any, taker: str) -> None:
-        """A connection that was taken at this line was forgotten, and is given back now."""
+        """A request has ended that took a connection at this line and never returned it."""
 
     def retried(self) -> None:
-        """A safe request is run once more, as its connection died."""
+        """A read is run once more, as its connection died."""
 
     def unavailable(self, reason: str) -> None:
         """A request was answered with 503, for one of `errors.REASONS`."""

@@ -1,129 +1,138 @@
-"""Engine options: what `create_engine` gets, from the settings and the kind of database."""
+"""The options of each engine: what the settings ask for, added to what the application set."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
-import click
 from flask import Flask
-from flask.cli import ScriptInfo
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.pool import QueuePool
 
-from .drivers import sqlite
-from .queue_pool import FairQueuePool, SharedConnectionPool
-from .settings import DEFAULTS, DRIVERS
+from .queue_pool import FairQueuePool
+from .settings import DEFAULTS
 
 Settings = Mapping[str, Any]
 
-GRACE = 0.5  # seconds that a server has to report its own timeout before the client acts
 JITTER = 0.1  # connections live for 90 to 100 % of the recycle time
-POOL_OPTIONS = {
-    "pool_size", "max_overflow", "pool_timeout", "pool_recycle", "pool_use_lifo", "pool_pre_ping",
-    "max_waiting", "ping_after", "wait_timeout", "jitter",
-}  # fmt: skip
+FAMILIES = ("sqlite", "postgresql", "mysql", "mariadb")
+RESET = "pool_reset_on_return"
 
 NOTHING: Settings = MappingProxyType({})
 
 logger = logging.getLogger(__name__)
 
 
-def configure(app: Flask, db: SQLAlchemy, settings: Settings) -> list[dict[str, Any]]:
-    """Set the options of each engine before Flask-SQLAlchemy reads them; return the replicas'."""
+@contextmanager
+def in_config(
+    app: Flask, db: SQLAlchemy, settings: Settings
+) -> Iterator[dict[str | None, dict[str, Any]]]:
+    """Have the application's config ask for these engines, and put it back as it was.
+
+    Gives what is added to each engine's options.
+    """
     config = app.config
+    keys = ("SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_BINDS")
+    before = {key: config[key] for key in keys if key in config}
     shared = dict(db._engine_options)  # what SQLAlchemy(engine_options=...) was given
-    given = shared | (config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
+    given = shared | dict(before.get(keys[0]) or {})
+    added: dict[str | None, dict[str, Any]] = {}
     uri = config.get("SQLALCHEMY_DATABASE_URI") or given.get("url")
     if uri is not None:
-        options = engine_options(make_url(uri), settings, given)
-        config["SQLALCHEMY_DATABASE_URI"] = options.pop("url")
-        config["SQLALCHEMY_ENGINE_OPTIONS"] = options
-    binds = dict(config.get("SQLALCHEMY_BINDS") or {})
+        added[None] = engine_options(make_url(uri), settings, given)
+        config[keys[0]] = given | added[None]
+    binds = dict(before.get(keys[1]) or {})
     for key, bind in binds.items():
         own = shared | (dict(bind) if isinstance(bind, Mapping) else {"url": bind})
-        if "hide_parameters" in given:  # values of users are as private there
-            own.setdefault("hide_parameters", given["hide_parameters"])
-        binds[key] = engine_options(make_url(own["url"]), settings, own)
-    config["SQLALCHEMY_BINDS"] = binds
-    replicas = [make_url(uri) for uri in settings["SQLALCHEMY_REPLICA_URIS"] or ()]
-    return [engine_options(url, settings, given, replica=True) for url in replicas]
+        if "url" in own:
+            added[key] = engine_options(make_url(own["url"]), settings, own)
+            binds[key] = own | added[key]
+    config[keys[1]] = binds
+    try:
+        yield added
+    finally:
+        for key in keys:
+            config[key] = before.get(key, {})  # as Flask-SQLAlchemy leaves what was not set
 
 
 def engine_options(
     url: URL, settings: Settings, given: Settings = NOTHING, *, replica: bool = False
 ) -> dict[str, Any]:
-    """Return the arguments of `create_engine` for this database; those given win."""
-    url = with_driver(url)
-    options = {"url": url} | pool_options(url, settings, given)
-    if options["poolclass"] is not given.get("poolclass", FairQueuePool):
-        # no pool of several connections: its numbers would be refused
-        given = {name: value for name, value in given.items() if name not in POOL_OPTIONS}
-    options |= {name: value for name, value in given.items() if name != "url"}
-    family = CONNECT_ARGS.get(url.drivername)
-    arguments = family(url, settings, given) if family else {}
-    if replica:
-        arguments.pop("target_session_attrs", None)
-    return options | {"connect_args": arguments | dict(given.get("connect_args") or {})}
+    """Return the arguments of `create_engine` that are added to those given."""
+    if url.get_backend_name() not in FAMILIES:
+        return {}
+    if is_memory(url):
+        logger.warning("in-memory SQLite: one connection; the pool's numbers do not apply to it")
+        return {}
+    driver, options = driver_of(url), pool_options(url, settings, given)
+    if driver == "psycopg":
+        arguments = _psycopg(url, settings, dict(given.get("connect_args") or {}))
+        if replica:
+            arguments.pop("target_session_attrs", None)
+        options["connect_args"] = arguments
+    elif driver == "pymysql":
+        own = dict(given.get("connect_args") or {})
+        if "connect_timeout" not in url.query:
+            own.setdefault("connect_timeout", settings["SQLALCHEMY_CONNECT_TIMEOUT"])
+        options["connect_args"] = own
+        if options.get("poolclass") is FairQueuePool and "pool_reset_on_return" not in given:
+            options[RESET] = None  # a listener sends the ROLLBACK, if one is needed
+    return options
 
 
-def with_driver(url: URL) -> URL:
-    """Return the URL with the driver that this pool knows best, if it names none."""
-    return url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
+def driver_of(url: URL) -> str:
+    """Return the name of the driver that SQLAlchemy takes for a URL; "" if it has none."""
+    try:
+        return str(url.get_dialect().driver)
+    except Exception:  # noqa: BLE001 - of a plugin; creating the engine says what is wrong
+        return ""
 
 
 def is_memory(url: URL) -> bool:
     """Tell whether this is SQLite without a file."""
     return url.get_backend_name() == "sqlite" and (
-        url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
+        url.database in (None, "", ":memory:")
+        or url.query.get("mode") == "memory"
+        or ":memory:" in str(url.database)
     )
 
 
-def in_command() -> bool:
-    """Tell whether a short-lived `flask` command is running, so that no pool is opened."""
-    context = click.get_current_context(silent=True)
-    # other programs are made with click too: celery, uvicorn
-    if context is None or context.find_object(ScriptInfo) is None:
-        return False
-    return context.info_name != "run"
-
-
 def pool_options(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
-    """Return the pool's class and its arguments."""
-    waiting = {
-        "max_waiting": settings["SQLALCHEMY_MAX_WAITING"],
-        # engine_from_config, which Flask-SQLAlchemy calls, cuts pool_timeout to whole seconds
-        "wait_timeout": given.get("pool_timeout", settings["SQLALCHEMY_POOL_TIMEOUT"]),
+    """Return the pool's class and its arguments; those given win."""
+    dialect: Any = url.get_dialect()
+    usual = dialect.get_pool_class(url)
+    poolclass = given.get("poolclass", FairQueuePool if usual is QueuePool else usual)
+    if "pool" in given or not issubclass(poolclass, QueuePool):
+        return {}  # an asyncio driver's, or the application's own
+    options: dict[str, Any] = {
+        "poolclass": poolclass,
+        "pool_size": settings["SQLALCHEMY_POOL_SIZE"],
+        "max_overflow": settings["SQLALCHEMY_MAX_OVERFLOW"],
+        "pool_timeout": settings["SQLALCHEMY_POOL_TIMEOUT"],
     }
-    if is_memory(url):
-        logger.warning("in-memory SQLite: one connection; pool size, overflow, recycle don't apply")
-        # Flask-SQLAlchemy puts a StaticPool in its place, see `extension`
-        return {"poolclass": SharedConnectionPool}
-    poolclass = given.get("poolclass", NullPool if in_command() else FairQueuePool)
-    options: dict[str, Any] = {"poolclass": poolclass}
-    if issubclass(poolclass, QueuePool):
-        options |= {
-            "pool_size": settings["SQLALCHEMY_POOL_SIZE"],
-            "max_overflow": settings["SQLALCHEMY_MAX_OVERFLOW"],
-            "pool_timeout": settings["SQLALCHEMY_POOL_TIMEOUT"],
-        }
-        recycle = settings["SQLALCHEMY_POOL_RECYCLE"]
-        if recycle is None and not url.drivername.startswith("mysql"):
-            recycle = DEFAULTS["SQLALCHEMY_POOL_RECYCLE"]
-        if recycle is not None:  # Flask-SQLAlchemy has a default of its own for MySQL
-            options["pool_recycle"] = recycle
+    recycle = settings["SQLALCHEMY_POOL_RECYCLE"]
+    if recycle is None and not url.drivername.startswith("mysql"):
+        recycle = DEFAULTS["SQLALCHEMY_POOL_RECYCLE"]
+    if recycle is not None:  # Flask-SQLAlchemy has a default of its own for MySQL
+        options["pool_recycle"] = recycle
     if issubclass(poolclass, FairQueuePool):
-        options |= waiting
-        options |= {"ping_after": settings["SQLALCHEMY_POOL_PING_AFTER"], "jitter": JITTER}
-    return options
+        options |= {
+            "max_waiting": settings["SQLALCHEMY_MAX_WAITING"],
+            # engine_from_config, which Flask-SQLAlchemy calls, cuts pool_timeout to whole seconds
+            "wait_timeout": given.get("pool_timeout", settings["SQLALCHEMY_POOL_TIMEOUT"]),
+            "ping_after": settings["SQLALCHEMY_POOL_PING_AFTER"],
+            "jitter": JITTER,
+        }
+    return {name: value for name, value in options.items() if name not in given}
 
 
-def _psycopg(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
-    """Return libpq's parameters; the URL's own win."""
+def _psycopg(url: URL, settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
+    """Return libpq's parameters: the application's, and ours where it has none."""
     connect = settings["SQLALCHEMY_CONNECT_TIMEOUT"]
     args: dict[str, Any] = {
         "connect_timeout": math.ceil(connect),
@@ -136,50 +145,19 @@ def _psycopg(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
     host = url.query.get("host", "")
     if isinstance(host, tuple) or "," in host:  # standbys, one of which may be the primary soon
         args["target_session_attrs"] = "read-write"
+    args = {name: value for name, value in args.items() if name not in url.query} | own
     if settings["SQLALCHEMY_EXTERNAL_POOLER"] == "pgbouncer":
         # the next transaction may run on another backend, where neither would be
-        args["prepare_threshold"] = None
-    else:
-        timeout = int(settings["SQLALCHEMY_STATEMENT_TIMEOUT"] * 1000)
-        args["options"] = f"-c statement_timeout={timeout}" + "".join(
-            # the server gives up connections that the network swallowed as soon as the client:
-            # by default they count for two hours
-            f" -c tcp_keepalives_{name}={args[f'keepalives_{name}']}"
-            for name in ("idle", "interval", "count")
-        )
-    return {name: value for name, value in args.items() if name not in url.query}
-
-
-def _pymysql(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
-    """Return PyMySQL's parameters; the URL's own win."""
-    timeout = settings["SQLALCHEMY_STATEMENT_TIMEOUT"]
-    # as on PostgreSQL, unless the application asks for another level
-    level = "" if "isolation_level" in given else "='READ-COMMITTED'"
-    mariadb, mysql = (f", {name}{level}" if level else "" for name in ISOLATION)
-    args = {
-        "connect_timeout": settings["SQLALCHEMY_CONNECT_TIMEOUT"],
-        "read_timeout": timeout + GRACE,
-        "write_timeout": timeout + GRACE,
-        # each server reads its own comment: MariaDB counts seconds, MySQL milliseconds
-        "init_command": f"SET SESSION /*M!100101 max_statement_time={timeout:g}{mariadb} */"
-        f"/*!50708 max_execution_time={int(timeout * 1000)}{mysql} */",
-    }
-    return {name: value for name, value in args.items() if name not in url.query}
-
-
-def _sqlite(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
-    return {
-        "timeout": settings["SQLALCHEMY_POOL_TIMEOUT"],  # for another writer
-        "check_same_thread": False,
-        "factory": sqlite.Connection,
-    }
-
-
-ISOLATION = ("tx_isolation", "transaction_isolation")  # MariaDB's name, and MySQL's
-CONNECT_ARGS = {
-    "postgresql+psycopg": _psycopg,
-    "mysql+pymysql": _pymysql,
-    "mariadb+pymysql": _pymysql,
-    "sqlite": _sqlite,
-    "sqlite+pysqlite": _sqlite,
-}
+        return {"prepare_threshold": None} | args
+    timeout = int(settings["SQLALCHEMY_STATEMENT_TIMEOUT"] * 1000)
+    parameters = [f"statement_timeout={timeout}"] + [
+        # the server gives up connections that the network swallowed as soon as the client:
+        # by default they count for two hours
+        f"tcp_keepalives_{name}={args[f'keepalives_{name}']}"
+        for name in ("idle", "interval", "count")
+        if f"keepalives_{name}" in args
+    ]
+    ours = " ".join(f"-c {each}" for each in parameters)
+    # the last one wins: what the application asks for
+    theirs = own.get("options") or url.query.get("options") or ""
+    return args | {"options": f"{ours} {theirs}".strip()}

@@ -1,4 +1,4 @@
-"""The pool's class: connections are handed out, and waiters let in, first in first out."""
+"""The pool: connections are handed out, and waiters served, first in, first out."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from typing import Any, cast
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DisconnectionError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from .connections import Socket, ask_socket, cut
+from .errors import TimeoutError as PoolTimeoutError
+from .errors import TooManyWaiting
 from .observer import Observer
 
-PATIENCE = 0.1  # seconds, at most, for a connection that another one gives back
-
-
-class TooManyWaiting(PoolTimeoutError):
-    """Refused at once, as `max_waiting` threads wait for a connection already."""
+PATIENCE = 0.1  # seconds, at most, to wait for a connection that another thread returns
 
 
 class FairQueuePool(QueuePool):
@@ -69,20 +67,19 @@ class FairQueuePool(QueuePool):
         self.jitter = jitter
         self.max_waiting = max_waiting
         self.ping_after = ping_after
-        # what the driver's connections offer beyond PEP 249; the extension fills these in
-        self.ping: Callable[[Any], bool] | None = None
-        self.hung_up: Callable[[Any], bool] | None = None
-        self.abandon: Callable[[Any], object] | None = None
-        # told of each connection that is handed out, at less cost than an event
-        self.taken: Callable[[FairQueuePool, PoolProxiedConnection], object] | None = None
+        # tells whether a failed connect may succeed now; the extension fills it in
+        self.try_again: Callable[[BaseException], bool] | None = None
         self.observers: list[Observer] = []
         self._take_last = use_lifo
         self._size = pool_size
         self._replaced_by_another = False
+        # kept for good: closing one here would reach the server, or SQLite's files
+        self._left_behind: set[ConnectionPoolEntry] = set()
         self._start_empty()
-        _pools.add(self)
+        pools.add(self)
 
     def _start_empty(self) -> None:
+        self._process = os.getpid()
         # reentrant, as the garbage collector may return a connection in a thread that holds it
         self._lock = threading.RLock()
         self._serving = False
@@ -124,35 +121,35 @@ class FairQueuePool(QueuePool):
 
     # handing out: QueuePool's hooks
 
-    def connect(self) -> PoolProxiedConnection:
-        """Return a connection of the pool, wrapped as SQLAlchemy does it."""
-        connection = super().connect()
-        if self.taken is not None:
-            self.taken(self, connection)
-        return connection
-
     def _do_get(self) -> ConnectionPoolEntry:
         asked = monotonic()
+        if os.getpid() != self._process:  # forked in C, past `os.register_at_fork`
+            self.leave_behind()
         # SQLAlchemy gives up what was opened before that moment; a clock set back would prolong it
         self._invalidate_time = min(self._invalidate_time, time())
         entry = self._next_entry(asked)
         if entry is None:
             entry = self._new_entry()
         else:
+            times = self._entries[entry]
+            times.taken, times.out = monotonic(), True
             try:
                 self._examine(entry)
             except BaseException:
                 self._do_return_conn(entry)
                 raise
-        self._entries[entry].taken = now = monotonic()
-        self.tell("checked_out", now - asked)
+        times = self._entries[entry]
+        times.taken, times.out = monotonic(), True
+        self.tell("checked_out", times.taken - asked)
         return entry
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         times = self._entries.get(record)
-        if times is None:  # of a parent process
-            record.close()
+        if times is None:  # it was reclaimed, or is a parent process's
+            if record not in self._left_behind:
+                record.close()
             return
+        times.out = False
         used, times.idle_since = times.taken, monotonic()
         self._returned = times.idle_since
         keep = not self._replaced_by_another
@@ -189,7 +186,11 @@ class FairQueuePool(QueuePool):
         must_wait = self._waiters or not (self._idle or self._has_place())
         if must_wait and len(self._waiters) >= cast(int, self.max_waiting):
             self.tell("timed_out", 0.0)
-            raise TooManyWaiting(f"{self.max_waiting} threads wait for a connection already")
+            threads = "1 thread is" if self.max_waiting == 1 else f"{self.max_waiting} threads are"
+            raise TooManyWaiting(
+                f"max_waiting={self.max_waiting} reached: {threads} already waiting"
+                " for a connection"
+            )
 
     def _patience(self, asked: float) -> float:
         """Return how long to wait for a connection in use rather than to open one more."""
@@ -219,8 +220,7 @@ class FairQueuePool(QueuePool):
             self.tell("timed_out", monotonic() - asked)
             raise PoolTimeoutError(
                 f"QueuePool limit of size {self._size} overflow {self.capacity - self._size}"
-                f" reached, no connection was returned within {timeout:g} s",
-                code="3o7r",
+                f" reached, no connection was returned within {timeout:g} s"
             )
 
     def _step_out(self, waiter: _Waiter) -> None:
@@ -235,7 +235,7 @@ class FairQueuePool(QueuePool):
             self._do_return_conn(entry)
 
     def _serve(self) -> None:
-        """Give what there is to who waits; the lock is held."""
+        """Hand idle connections and free slots to waiters. The caller holds the lock."""
         if self._serving:  # the garbage collector returned a connection in the middle of this
             return
         while self._waiters and (self._idle or self._has_place()):
@@ -258,7 +258,12 @@ class FairQueuePool(QueuePool):
     def _new_entry(self) -> ConnectionPoolEntry:
         started = monotonic()
         try:
-            entry = self._create_connection()
+            try:
+                entry = self._create_connection()
+            except Exception as error:
+                if self.try_again is None or not self.try_again(error):
+                    raise
+                entry = self._create_connection()
         except BaseException:
             self._leave_place()
             raise
@@ -297,9 +302,11 @@ class FairQueuePool(QueuePool):
         now = monotonic()
         if times.expires is not None and now > times.expires:
             return "recycled"
-        if self.hung_up is not None and self.hung_up(connection):  # no round trip
+        said = ask_socket(connection)  # no round trip
+        if said is Socket.DEAD:
             return "dead"
-        if self.ping_after is not None and now - times.idle_since > self.ping_after:
+        idle_for_long = self.ping_after is not None and now - times.idle_since > self.ping_after
+        if idle_for_long or said is Socket.READABLE:
             # with one that died SQLAlchemy gives up all that are older: a ping would only take time
             given_up = self._invalidate_time > cast(Any, entry).starttime
             return None if not given_up and self._alive(connection) else "dead"
@@ -308,7 +315,7 @@ class FairQueuePool(QueuePool):
     def _alive(self, connection: DBAPIConnection) -> bool:
         dialect = cast(Dialect, self._dialect)
         try:
-            return (self.ping or dialect.do_ping)(connection)
+            return dialect.do_ping(connection)
         except dialect.loaded_dbapi.Error:
             return False
 
@@ -324,8 +331,7 @@ class FairQueuePool(QueuePool):
         new = cast(FairQueuePool, super().recreate())
         new.recycle, new.jitter = self.recycle, self.jitter
         new.max_waiting, new.ping_after = self.max_waiting, self.ping_after
-        new.ping, new.hung_up, new.abandon = self.ping, self.hung_up, self.abandon
-        new.taken, new.observers = self.taken, self.observers
+        new.try_again, new.observers = self.try_again, self.observers
         self._replaced_by_another = True
         return new
 
@@ -338,55 +344,39 @@ class FairQueuePool(QueuePool):
             self._close(entry)
         self.tell("closed")
 
-    def forget(self) -> None:
-        """Let go of a parent process's connections: not used, not closed."""
-        for entry in list(self._entries):
-            if self.abandon is not None and entry.dbapi_connection is not None:
-                self.abandon(entry.dbapi_connection)
+    def out(self) -> list[tuple[ConnectionPoolEntry, float]]:
+        """Return the connections that are in use, each with the time since it was taken."""
+        now = monotonic()
+        entries = list(self._entries.items())
+        return [(entry, now - times.taken) for entry, times in entries if times.out]
+
+    def reclaim(self, entry: ConnectionPoolEntry) -> None:
+        """Count a connection in use as gone: its place is free, and it never comes back."""
+        with self._lock:
+            if self._entries.pop(entry, None) is None:
+                return
+        self._leave_place()
+
+    def leave_behind(self) -> None:
+        """Start with no connections; those of the parent process are neither used nor closed."""
+        self._left_behind |= self._entries.keys()
         self._start_empty()
 
-
-class SharedConnectionPool(FairQueuePool):
-    """One connection, for one thread at a time; a thread that has it gets the same again.
-
-    For SQLite in memory: each further connection would be another, empty database.
-    """
-
-    def __init__(self, creator: Any, **kw: Any) -> None:
-        super().__init__(creator, **{**kw, "pool_size": 1, "max_overflow": 0, "recycle": -1})
-        self._held = threading.local()
-
-    @classmethod
-    def in_place_of(cls, pool: Pool, **kw: Any) -> SharedConnectionPool:
-        """Return such a pool with the events of another one; as its `recreate` would make it."""
-        return cls(
-            pool._creator,
-            _dispatch=pool.dispatch,
-            dialect=pool._dialect,
-            echo=pool.echo,
-            logging_name=pool._orig_logging_name,
-            **kw,
-        )
-
-    def connect(self) -> PoolProxiedConnection:
-        """Return the connection, which this thread may have already."""
-        reference = getattr(self._held, "connection", None)
-        held: Any = reference() if reference is not None else None
-        if held is not None and held.is_valid:
-            # as SQLAlchemy's SingletonThreadPool does it: closed as often as it was taken
-            return cast(PoolProxiedConnection, held._checkout_existing())
-        connection = super().connect()
-        self._held.connection = weakref.ref(connection)
-        return connection
+    def cut(self) -> None:
+        """Have whatever a child process does with its parent's connections fail in the child."""
+        for entry in list(self._entries):
+            if entry.dbapi_connection is not None:
+                cut(entry.dbapi_connection)
 
 
 class _Times:
     """When a connection was taken and returned, and when it is to be replaced."""
 
-    __slots__ = ("expires", "idle_since", "taken")
+    __slots__ = ("expires", "idle_since", "out", "taken")
 
     def __init__(self, expires: float | None) -> None:
         self.taken = self.idle_since = monotonic()
+        self.out = False
         self.expires = expires
 
 
@@ -409,13 +399,14 @@ class _Waiter:
         self.turn.release()
 
 
-_pools: weakref.WeakSet[FairQueuePool] = weakref.WeakSet()
+pools: weakref.WeakSet[FairQueuePool] = weakref.WeakSet()
 
 
-def _forget_all() -> None:
-    for pool in list(_pools):
-        pool.forget()
+def _after_fork() -> None:
+    for pool in list(pools):
+        pool.cut()
+        pool.leave_behind()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forget_all)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,59 @@
+"""What happens around COMMIT and ROLLBACK: none is sent that can't arrive or is not needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
+
+from .connections import USE, Socket, ask_socket
+from .reads import USES
+from .uses import Use
+
+HUNG_UP = "the server closed the connection before COMMIT was sent"
+IN_TRANSACTION = 0x0001  # SERVER_STATUS_IN_TRANS of MySQL's protocol
+
+
+def refuse_lost(session: Session) -> None:
+    """Raise before COMMIT is sent on a dead connection; listens to `before_commit`."""
+    for connection in _lost(session):
+        driver: Any = connection.dialect.loaded_dbapi
+        error = driver.OperationalError(HUNG_UP)
+        connection.invalidate(error)
+        raise OperationalError("COMMIT", None, error, connection_invalidated=True)
+
+
+def let_go_of_lost(db: SQLAlchemy) -> None:
+    """Have the session's end send no ROLLBACK on dead connections, whose server has rolled back."""
+    if db.session.registry.has():
+        for connection in _lost(db.session()):
+            connection.invalidate()
+
+
+def _lost(session: Session) -> list[Connection]:
+    return [
+        connection
+        for connection, _ in session.info.get(USES, ())
+        if not connection.closed
+        and not connection.invalidated
+        and ask_socket(connection.connection.driver_connection) is Socket.DEAD
+    ]
+
+
+def reset(
+    dialect: Dialect, connection: Any, record: ConnectionPoolEntry, state: PoolResetState
+) -> None:
+    """Roll back a PyMySQL connection, unless its session surely has; listens to `reset`."""
+    use: Use | None = record.info.get(USE) if record is not None else None
+    rolled_back = state.transaction_was_reset or (
+        use is not None
+        and use.began
+        and not (use.claimed or use.failed)
+        and not getattr(connection, "server_status", IN_TRANSACTION) & IN_TRANSACTION
+    )
+    if not rolled_back:
+        dialect.do_rollback(connection)

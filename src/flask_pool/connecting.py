@@ -1,0 +1,115 @@
+"""What is done to new connections: where they lead, and limits in time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+
+from sqlalchemy.engine import Dialect, Engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from .connections import WAS_READ_ONLY, limit_silence
+from .errors import is_read_only
+from .options import Settings
+from .queue_pool import FairQueuePool
+
+DEFAULT_PORT = "5432"
+# how a pooler refuses what it can't pass on (PgBouncer, Odyssey)
+REFUSED = "unsupported startup parameter"
+
+HANDSHAKE = "flask_pool.handshake"
+
+logger = logging.getLogger(__name__)
+
+
+class Hosts:
+    """Where psycopg's connections lead: to one of several hosts, and perhaps to a pooler."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name = engine.url.render_as_string(hide_password=True)
+        self.primary: tuple[str, str] | None = None  # the host and port that was one last
+        self.pooler = False
+        if isinstance(engine.pool, FairQueuePool):
+            engine.pool.try_again = self.is_pooler
+
+    def choose(
+        self, dialect: Dialect, record: ConnectionPoolEntry, cargs: Any, cparams: dict[str, Any]
+    ) -> None:
+        """Name the last primary first; send no start parameters to a pooler."""
+        if self.primary and looks_for_primary(cparams):
+            # a silent host that is named before costs each connection its timeout
+            places = _places(cparams)
+            places.sort(key=lambda place: place != self.primary)
+            cparams["host"], cparams["port"] = (
+                ",".join(each) for each in zip(*places, strict=True)
+            )
+        if self.pooler:
+            cparams.pop("options", None)
+            cparams["prepare_threshold"] = None
+
+    def learn(self, connection: Any, record: ConnectionPoolEntry) -> None:
+        """Note which host it is, and whether it takes changes."""
+        try:
+            self.primary = connection.info.host, str(connection.info.port)
+            if is_read_only(connection):
+                record.info[WAS_READ_ONLY] = True
+        except Exception:  # noqa: BLE001, S110 - not psycopg's own: then it is not known
+            pass
+
+    def is_pooler(self, error: BaseException) -> bool:
+        """Tell whether a connect failed at a pooler, and how it may not the next time."""
+        if self.pooler or REFUSED not in str(error):
+            return False
+        self.pooler = True
+        logger.warning(
+            "%s is a pooler: it refuses start parameters, so none are sent, and statements are not"
+            " kept prepared; set SQLALCHEMY_EXTERNAL_POOLER=pgbouncer",
+            self.name,
+        )
+        return True
+
+
+def looks_for_primary(cparams: dict[str, Any]) -> bool:
+    """Tell whether libpq tries several hosts until one takes changes."""
+    several = "," in str(cparams.get("host", ""))
+    return several and cparams.get("target_session_attrs") == "read-write"
+
+
+def _places(cparams: dict[str, Any]) -> list[tuple[str, str]]:
+    hosts = str(cparams["host"]).split(",")
+    ports = str(cparams.get("port", "")).split(",") * len(hosts)
+    return [(host, port or DEFAULT_PORT) for host, port in zip(hosts, ports, strict=False)]
+
+
+def limit_handshake(
+    dialect: Dialect, record: ConnectionPoolEntry | None, cargs: Any, cparams: dict[str, Any]
+) -> None:
+    """Bound PyMySQL's handshake, for which it has no limit; `limit_pymysql` takes it away."""
+    if record is not None and cparams.get("read_timeout") is None:
+        cparams["read_timeout"] = cparams.get("connect_timeout") or None
+        record.info[HANDSHAKE] = True
+
+
+def limit_pymysql(settings: Settings, connection: Any, record: ConnectionPoolEntry) -> None:
+    """Bound statements on the server, and silence of the network on the socket."""
+    if record.info.pop(HANDSHAKE, False):
+        connection._read_timeout = None  # noqa: SLF001 - see connections.py
+    limit_silence(connection, settings["SQLALCHEMY_CONNECT_TIMEOUT"])
+    if settings["SQLALCHEMY_EXTERNAL_POOLER"] != "none":
+        return
+    timeout = settings["SQLALCHEMY_STATEMENT_TIMEOUT"]
+    # each server reads its own comment: MariaDB counts seconds, MySQL milliseconds
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SET SESSION /*M!100101 max_statement_time={timeout:g} */"
+            f"/*!50708 max_execution_time={int(timeout * 1000)} */"
+        )
+
+
+def prepare_sqlite(connection: Any, record: ConnectionPoolEntry) -> None:
+    """Have foreign keys checked, and readers go on beside a writer."""
+    connection.execute("PRAGMA foreign_keys = ON")
+    # the file remembers its mode; who comes while another process sets it need not wait
+    with contextlib.suppress(Exception):
+        connection.execute("PRAGMA journal_mode = WAL")

@@ -1,0 +1,108 @@
+"""What a driver's connection tells about itself, by documented attributes and by its socket.
+
+Exceptions, each with what is lost where it is missing: PyMySQL's `_sock` (its socket is not asked),
+`_read_timeout` (no time limit for its handshake) and `server_status` (no ROLLBACK is left out).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+from contextlib import suppress
+from enum import Enum
+from typing import Any
+
+RDHUP = getattr(select, "POLLRDHUP", 0)  # Linux alone has it; elsewhere a ping has to tell
+# what the record of a connection remembers
+USE = "flask_pool.use"
+WAS_READ_ONLY = "flask_pool.was_read_only"
+RECLAIMED = "flask_pool.reclaimed"
+SHUT_DOWN = "flask_pool.shut_down"
+
+DEAD_EVENTS = RDHUP | getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
+
+_refusing = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+class Socket(Enum):
+    """What a connection's socket says without a round trip."""
+
+    QUIET = "quiet"  # nothing, as it should while no statement runs; or it can't be asked
+    READABLE = "readable"  # the server sent something unasked: a NOTIFY, the rest of an answer
+    DEAD = "dead"  # the server has closed its end
+
+
+def descriptor(connection: Any) -> int | None:
+    """Return the number of a connection's socket; -1 if it is closed, None if it can't be asked."""
+    try:
+        if hasattr(connection, "fileno"):  # psycopg
+            return int(connection.fileno())
+        sock = connection._sock  # noqa: SLF001 - PyMySQL
+        return -1 if sock is None else int(sock.fileno())
+    except (AttributeError, NotImplementedError, TypeError):
+        return None
+    except Exception:  # noqa: BLE001 - the driver's own: it has none any more
+        return -1
+
+
+def ask_socket(connection: Any) -> Socket:
+    """Ask a connection's socket what it knows by now."""
+    number = descriptor(connection)
+    if number is None:
+        return Socket.QUIET
+    if number < 0:
+        return Socket.DEAD
+    poll = select.poll()
+    poll.register(number, select.POLLIN | RDHUP)
+    found = poll.poll(0)
+    if not found:
+        return Socket.QUIET
+    return Socket.DEAD if found[0][1] & DEAD_EVENTS else Socket.READABLE
+
+
+def cut(connection: Any) -> None:
+    """Put a dead socket in place of this connection's, in this process alone.
+
+    So whatever a child process does with a connection of its parent fails as if the server
+    had gone, and nothing reaches the server.
+    """
+    number = descriptor(connection)
+    if number is None or number < 0:
+        return
+    dead, other = socket.socketpair()
+    other.close()
+    os.dup2(dead.fileno(), number)
+    dead.close()
+
+
+def limit_silence(connection: Any, seconds: float) -> None:
+    """Have the kernel give up a TCP connection whose other end acknowledges nothing."""
+    number = descriptor(connection)
+    if number is None or number < 0:
+        return
+    with socket.socket(fileno=os.dup(number)) as sock:
+        if sock.family == socket.AF_UNIX:
+            return
+        whole = max(1, round(seconds))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (
+            ("TCP_KEEPIDLE", whole),
+            ("TCP_KEEPINTVL", 1),
+            ("TCP_KEEPCNT", whole),
+            ("TCP_USER_TIMEOUT", int(seconds * 1000)),
+        ):
+            if hasattr(socket, name):  # by system
+                with suppress(OSError):
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def forget_tls_errors(connection: Any) -> None:
+    """Empty OpenSSL's queue of errors, which a dead TLS connection of this thread may have left.
+
+    CPython would raise them from the next connection: github.com/python/cpython/issues/148594.
+    """
+    if isinstance(getattr(connection, "_sock", None), ssl.SSLSocket):
+        with suppress(ssl.SSLError):
+            _refusing.set_ciphers("none")

@@ -1,0 +1,236 @@
+"""Reads that need no transaction: one round trip, and once more if the connection died.
+
+Transactional is the rule. The exception is a statement that surely only reads, in a safe request,
+in a session that nobody told to begin: psycopg's `autocommit` is switched for it, which sends
+nothing, and put back before anything else is sent. It is marked by the session's event, judged
+and switched by the dialect's, and put back by the former.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from flask import current_app
+from sqlalchemy.engine import Connection, Result
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import DefaultGenerator
+from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, SessionTransactionOrigin
+
+from .requests import current
+from .sql import SET_TRANSACTION, SETS, only_reads
+from .uses import Use, put_back, use_of
+
+READ = "flask_pool_read"  # the execution option, and what the session is doing
+USES = "flask_pool.uses"  # the session's connections, each with its use
+LEVEL = "flask_pool.default_isolation"  # of transactions that ask for none
+STALE_PLAN = "0A000"  # "cached plan must not change result type"
+
+
+class Read:
+    """One statement that may be sent without a transaction."""
+
+    __slots__ = ("cursor", "harmless", "over", "proven", "switched", "use")
+
+    def __init__(self) -> None:
+        self.over = False  # what is loaded from its result may carry its options
+        self.harmless = False  # its text and its connection: a replica could do the same
+        self.proven = False
+        self.use: Use | None = None
+        self.cursor: Any = None
+        self.switched = False  # psycopg's autocommit was on for it
+
+    def end(self) -> None:
+        """Put back what was switched for the statement."""
+        self.over = True
+        if self.use is not None and self.use.switched is not None:
+            put_back(self.use)
+
+
+# the session
+
+
+def read(state: ORMExecuteState) -> Result[Any] | None:
+    """Send a session's statement as a read, if it may be one; listens to `do_orm_execute`."""
+    request = current()
+    if request is None or not request.safe or not _may_read(state):
+        return None
+    pools = current_app.extensions.get("pool")
+    if pools is None:  # an application that shares `db` and is without a pool
+        return None
+    if pools.replicas is not None:
+        found: Result[Any] = pools.replicas.read(state, request)
+        return found
+    return send(state, Read())
+
+
+def send(state: ORMExecuteState, first: Read) -> Result[Any]:
+    """Send the statement; once more if its connection died and nothing else can be missed."""
+    try:
+        return invoke(state, first)
+    except DBAPIError as error:
+        if not first.proven or first.use is None:
+            raise
+        if error.connection_invalidated:
+            if not _nothing_is_lost(state.session, first.use):
+                raise
+            state.session.rollback()
+            for observer in current_app.extensions["pool"].observers:
+                observer.retried()
+        elif not _needs_fresh_plan(error, first):
+            raise
+    return invoke(state, Read())
+
+
+def invoke(state: ORMExecuteState, mark: Read, bind: Any = None) -> Result[Any]:
+    """Send the statement as a read, once."""
+    state.session.info[READ] = mark
+    try:
+        return state.invoke_statement(
+            execution_options={READ: mark}, bind_arguments={"bind": bind} if bind else None
+        )
+    finally:
+        mark.end()
+
+
+def _may_read(state: ORMExecuteState) -> bool:
+    session = state.session
+    if state.is_insert or state.is_update or state.is_delete or session.twophase:
+        return False
+    if isinstance(state.statement, DefaultGenerator):  # a Sequence, whose result is a number
+        return False
+    transaction = session.get_transaction()
+    return transaction is None or (
+        transaction.origin is SessionTransactionOrigin.AUTOBEGIN
+        and not session.in_nested_transaction()
+    )
+
+
+def _nothing_is_lost(session: Session, died: Use) -> bool:
+    """Tell whether a rollback takes nothing away but what can be read again."""
+    uses = [use for _, use in session.info.get(USES, ())]
+    return (
+        not any(use.other or use.claimed for use in (*uses, died))
+        and not (session.new or session.dirty or session.deleted)
+        and not session.in_nested_transaction()
+    )
+
+
+def _needs_fresh_plan(error: DBAPIError, failed: Read) -> bool:
+    """Have the transaction failed, as after any error; tell whether another try is due.
+
+    A ROLLBACK has psycopg forget its prepared statements, as it does on the plain application
+    after each request.
+    """
+    code = getattr(error.orig, "sqlstate", None)
+    if failed.use is None or not failed.switched or code is None:
+        return False  # None: the server was not asked
+    failed.use.note_other()
+    connection = failed.cursor.connection
+    with suppress(Exception), connection.cursor() as cursor:
+        cursor.execute("ROLLBACK TO SAVEPOINT failed_read", prepare=False)  # which is not there
+    if code != STALE_PLAN:
+        return False
+    connection.rollback()
+    return True
+
+
+def note_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    """Note which connections a session uses; listens to `after_begin`."""
+    use = use_of(connection)
+    if use is None:
+        return
+    use.began = True
+    reading: Read | None = session.info.get(READ)
+    if reading is None or reading.over:
+        use.claimed = True
+    before = [pair for pair in session.info.get(USES, ()) if not pair[0].closed]
+    session.info[USES] = [*before, (connection, use)]
+
+
+# the statement
+
+
+def before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+    """Switch the connection if the statement is proven to only read; listens to `do_execute`."""
+    connection: Connection = context.root_connection
+    use = use_of(connection)
+    if use is None:
+        return
+    use.start()
+    if use.switched is not None:  # a listener of the application's sends something meanwhile
+        put_back(use)
+    mark: Read | None = context.execution_options.get(READ)
+    if mark is None or mark.over or context.compiled is None or not only_reads(statement):
+        _note_other(use, connection, cursor, statement)
+        return
+    mark.use, mark.cursor = use, cursor
+    if context.dialect.driver == "psycopg":
+        if not _may_switch(connection, cursor, context):
+            use.note_other()
+            return
+        use.reads += 1
+        mark.harmless = mark.proven = True  # switching fails only if the connection has died
+        use.switched = cursor.connection  # noted first: an interruption must not leave it unnoted
+        use.switched.autocommit = mark.switched = True
+        return
+    mark.harmless = True
+    if use.reads or use.other:  # its transaction has begun
+        use.note_other()
+        return
+    use.reads += 1
+    mark.proven = True
+
+
+def before_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+    """Note that more than proven reads is sent; listens to `do_executemany`."""
+    use = use_of(context.root_connection)
+    if use is not None:
+        use.start()
+        if use.switched is not None:
+            put_back(use)
+        _note_other(use, context.root_connection, cursor, statement)
+
+
+def before_execute_no_params(cursor: Any, statement: str, context: Any) -> None:
+    """Note that more than proven reads is sent; listens to `do_execute_no_params`."""
+    before_executemany(cursor, statement, None, context)
+
+
+def _note_other(use: Use, connection: Connection, cursor: Any, statement: str) -> None:
+    if use.reads and SET_TRANSACTION.match(statement):
+        with cursor.connection.cursor() as own:
+            own.execute("SELECT 1")  # it comes too late, as after any read
+    use.note_other()
+    if SETS.match(statement):
+        connection.info.pop(LEVEL, None)
+
+
+def _may_switch(connection: Connection, cursor: Any, context: Any) -> bool:
+    """Tell whether a psycopg connection would read the same without a transaction."""
+    psycopg: Any = context.dialect.loaded_dbapi
+    if type(cursor) is not psycopg.Cursor:  # the server's, a tracer's or the application's
+        return False
+    pgconn = cursor.connection.pgconn
+    return (
+        pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        and not cursor.connection.autocommit
+        and pgconn.pipeline_status == psycopg.pq.PipelineStatus.OFF
+        and "isolation_level" not in context.execution_options
+        and len(context.dialect.dispatch.do_execute) == 1  # a listener may change the text
+        and _is_read_committed(connection, cursor.connection, psycopg)
+    )
+
+
+def _is_read_committed(connection: Connection, driver: Any, psycopg: Any) -> bool:
+    level = driver.isolation_level
+    if level is not None:
+        return bool(level <= psycopg.IsolationLevel.READ_COMMITTED)
+    default: str | None = connection.info.get(LEVEL)
+    if default is None:
+        # below the driver's cursors, so that no tracer of the application's sees it
+        answer = driver.pgconn.exec_(b"SHOW default_transaction_isolation").get_value(0, 0)
+        if answer is None:  # if the connection has died, so will the statement: nothing is lost
+            return bool(driver.pgconn.status != psycopg.pq.ConnStatus.OK)
+        default = connection.info[LEVEL] = answer.decode()
+    return default.startswith("read ")

@@ -1,0 +1,208 @@
+"""Uses of connections: who took one, what was sent on it, and whether it was returned."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from time import monotonic, perf_counter
+from types import CodeType, FrameType
+from typing import Any
+from weakref import ref
+
+import flask_sqlalchemy
+import sqlalchemy
+from flask import Flask, Response, request
+from sqlalchemy.engine import Connection, Dialect, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from .connections import USE, forget_tls_errors
+from .observer import Observer
+from .queue_pool import FairQueuePool
+from .requests import RequestState, current
+
+STARTED = "flask_pool.connect_started"
+# the code between a taker and the pool
+LIBRARIES = (
+    *(str(Path(str(library.__file__)).parent) for library in (sqlalchemy, flask_sqlalchemy)),
+    str(Path(__file__).parent),
+    str(contextlib.__file__),
+    "<",  # code that SQLAlchemy makes
+)
+
+logger = logging.getLogger(__name__)
+
+_of_library: dict[CodeType, bool] = {}
+
+
+class Use:
+    """One checkout of a connection."""
+
+    __slots__ = (
+        "__weakref__", "began", "by_connection", "claimed", "failed", "leaked_at", "other", "pool",
+        "proxy", "reads", "request", "route", "switched", "taken_at", "taker", "thread", "used_at",
+        "warned",
+    )  # fmt: skip
+
+    def __init__(self, pool: Any, proxy: PoolProxiedConnection) -> None:
+        self.pool = pool
+        self.proxy = ref(proxy)
+        self.thread = threading.get_ident()
+        # the line that asked for it, and whether it asked for a Connection
+        self.taker, self.by_connection = line_of(sys._getframe(1))  # noqa: SLF001 - documented
+        self.request = current()
+        self.route = ""
+        if self.request is not None:
+            self.request.uses.add(self)
+            self.route = request.url_rule.rule if request.url_rule else ""
+        self.taken_at = self.used_at = monotonic()
+        self.leaked_at: float | None = None  # when its request ended without returning it
+        self.warned = False  # held for long, and logged
+        self.reads = 0  # proven reads that were sent
+        self.other = False  # anything else was sent
+        self.began = False  # a session of `db.session` began on it
+        self.failed = False  # a statement failed
+        self.claimed = False  # the view asked its session for the Connection
+        # the driver's connection while it is in autocommit for a proven read
+        self.switched: Any = None
+
+    def start(self) -> None:
+        """Note that a statement is about to be sent."""
+        self.used_at = monotonic()
+
+    def note_other(self) -> None:
+        """Note that more than a proven read is sent."""
+        self.other = True
+        if self.request is not None:
+            self.request.unproven = True
+
+
+def use_of(connection: Connection) -> Use | None:
+    """Return the current use of a connection; None while SQLAlchemy prepares a new one."""
+    try:
+        found: Use | None = connection.info.get(USE)
+    except NotImplementedError:
+        return None
+    return found
+
+
+def put_back(use: Use) -> None:
+    """Switch autocommit off again, or close the connection if that fails."""
+    try:
+        use.switched.autocommit = False
+    except BaseException as error:
+        use.switched.close()
+        if not isinstance(error, Exception):
+            raise
+    use.switched = None
+
+
+# the pool's events
+
+
+def connecting(
+    dialect: Dialect, record: ConnectionPoolEntry | None, cargs: Any, cparams: Any
+) -> None:
+    """Note when a connect began; listens to `do_connect`."""
+    if record is not None:
+        record.info[STARTED] = perf_counter()
+
+
+def connected(engine: Engine, connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    """Tell how long a connect took; listens to `connect`."""
+    pool, started = engine.pool, record.info.pop(STARTED, None)
+    if isinstance(pool, FairQueuePool) and started is not None:  # not an application's creator
+        pool.tell("connected", perf_counter() - started)
+
+
+def taken(
+    engine: Engine,
+    connection: DBAPIConnection,
+    record: ConnectionPoolEntry,
+    proxy: PoolProxiedConnection,
+) -> None:
+    """Note who takes a connection; listens to `checkout`."""
+    forget_tls_errors(connection)
+    record.info[USE] = Use(engine.pool, proxy)
+
+
+def returned(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    """Have a connection come back as it was handed out; listens to `checkin`."""
+    use: Use | None = record.info.pop(USE, None)
+    if use is None:
+        return
+    if use.request is not None:
+        use.request.uses.discard(use)
+    if use.switched is not None:
+        put_back(use)
+    if isinstance(use.pool, FairQueuePool):
+        use.pool.tell("released", use.route, monotonic() - use.taken_at)
+
+
+def died(
+    engine: Engine,
+    connection: DBAPIConnection,
+    record: ConnectionPoolEntry,
+    exception: BaseException | None,
+) -> None:
+    """Tell of a connection that died in use; listens to `invalidate`."""
+    pool = engine.pool
+    own = exception is None or isinstance(exception, DisconnectionError)
+    if not own and isinstance(pool, FairQueuePool):
+        pool.tell("replaced", "died")
+
+
+def line_of(frame: FrameType) -> tuple[str, bool]:
+    """Return the innermost line outside of the libraries, and whether a Connection was made."""
+    by_connection = False
+    while frame.f_back is not None:
+        code = frame.f_code
+        inside = _of_library.get(code)
+        if inside is None:
+            inside = _of_library[code] = code.co_filename.startswith(LIBRARIES)
+        if not inside:
+            break
+        if code is Connection.__init__.__code__:
+            by_connection = True
+        frame = frame.f_back
+    code = frame.f_code
+    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}", by_connection
+
+
+# the ends of requests
+
+
+def watch_ends(app: Flask, observers: Iterable[Observer]) -> None:
+    """Log what a request took by hand and has not returned when its response is closed."""
+
+    @app.after_request
+    def wait_for_end(response: Response) -> Response:
+        state = current()
+        if state is not None and (state.uses or response.is_streamed):
+            state.answered = True
+            response.call_on_close(partial(_end, state))
+        return response
+
+    @app.teardown_request
+    def end_without_response(error: BaseException | None) -> None:
+        state = current()
+        if state is not None and state.uses and not state.answered:
+            _end(state)
+
+
+def _end(state: RequestState) -> None:
+    for use in list(state.uses):
+        proxy = use.proxy()
+        if use.began or proxy is None or not proxy.is_valid or proxy.is_detached:
+            continue  # a session's, or returned, or the application's for good
+        use.leaked_at = monotonic()
+        logger.warning("connection leak: taken at %s, never returned", use.taker)
+        if isinstance(use.pool, FairQueuePool):
+            use.pool.tell("leaked", use.taker)
+    state.uses.clear()
