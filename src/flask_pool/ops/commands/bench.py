@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL, Engine
 
 from ...options import is_memory
 from ..server import place
-from . import Command, report
+from . import Command, overload, report
 from .latency import far_away
 from .measure import rounds, variants
 
@@ -63,14 +63,17 @@ def command(
     threads = threads or current_app.extensions["pool"].settings["WEB_THREADS"]
     with reached(engine.url, far) as url:
         results = run(url, path, threads, number, seconds)
+    past = overload.past_capacity(path, threads, seconds / 3)
     away = f", database {far:g} ms away" if far else ""
     title = f"GET {path} by {threads} threads of one process{away}"
     if form == "json":
-        report.dump({"path": path, "threads": threads, "latency_ms": far or 0, "results": results})
+        found = {"path": path, "threads": threads, "latency_ms": far or 0, "results": results}
+        report.dump(found | {"overload": past})
     else:
         click.echo(f"{title}, no HTTP server; {place(engine.url)}")
         click.echo(f"{number} rounds in turns after a warm-up; medians, ratio to unpooled\n")
         report.show(report.table(COLUMNS, map(_row, results)))
+        click.echo(f"\n{overload.sentence(past)}" if past else "")
     if plot:
         draw(plot, results, title)
 
