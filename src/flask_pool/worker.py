@@ -27,6 +27,7 @@ from . import queue
 from .queue import RULE
 
 TICK = 0.1  # seconds between two looks at the line while all threads are busy
+PAUSE = 0.005  # seconds until an empty line is looked at again, while all threads are in use
 SOON = 0.01  # the same under overload
 IDLE = 1.0  # seconds between two heartbeats while nothing happens
 CROWDED = 0.5  # of what the listener's line holds; what arrives at a full one waits for seconds
@@ -87,7 +88,7 @@ class Client:
     head: bytes = b""
     whole: bool = False  # the head is there as a whole
     body: bool = True  # a body may follow
-    path: str = ""
+    exempt: bool = False  # a probe or a page of operators
     wait: float | None = None
     judged: float | None = None  # what of it counts for refusing
     late: bool = False  # to be refused
@@ -136,7 +137,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _prepare(self) -> None:
         self._busy = 0
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
-        self._looked, self._counted, self._began = 0.0, 0.0, monotonic()
+        self._counted, self._emptied, self._began = 0.0, 0.0, monotonic()
         self._backlog = len(self.sockets) * self.cfg.backlog
         self._local = local()
         self._done: deque[tuple[Client, bool, bool]] = deque()
@@ -169,26 +170,26 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.notify()
         free = self._busy < self.cfg.threads
         self._listen(accepts and free and self.nr_conns < self.worker_connections)
-        timeout = IDLE if free else SOON if RULE.overloaded(monotonic()) else TICK
-        if self._ending or self._silent or self._idle:
-            firsts = (next(iter(each), None) for each in (self._ending, self._silent, self._idle))
-            first = min(client.deadline for client in firsts if client)
-            timeout = min(timeout, max(0.0, first - monotonic()))
+        timeout = IDLE if free and self.alive else TICK
+        if not free and RULE.overloaded(monotonic()):
+            timeout = SOON
         for key, _ in self.poller.select(timeout):
             key.data(key.fileobj)
         self._serve(accepts=accepts)
         now = monotonic()
-        due = now - self._looked >= TICK or RULE.overloaded(now)
-        if now - self._counted >= TICK:
+        due = now - self._counted >= TICK
+        if due:
             self._counted = now
-            busy = self._busy >= self.cfg.threads
-            RULE.crowded = busy and self._standing() > CROWDED * self._backlog
-        if self._busy >= self.cfg.threads and due:
-            self._looked = now
+            self._look_around(now)
+        if self._busy >= self.cfg.threads and (due or RULE.overloaded(now)):
             self._look(accepts=accepts)
+
+    def _look_around(self, now: float) -> None:
+        busy = self._busy >= self.cfg.threads
+        RULE.crowded = busy and self._standing() > CROWDED * self._backlog
+        RULE.tell()
         for clients in (self._ending, self._silent, self._idle):
             self._expire(clients, now)
-        RULE.tell()
 
     def _listen(self, wanted: bool) -> None:
         if wanted == self._listening:
@@ -201,12 +202,14 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._listening = wanted
 
     def _arrived(self, _: Any) -> None:
-        self._more = True
+        self._more, self._emptied = True, 0.0
 
     def _wake(self) -> None:
-        if self._wake_end is not None:
-            with suppress(OSError):  # full: it wakes anyway
+        try:
+            if self._wake_end is not None:
                 os.write(self._wake_end, b"\0")
+        except OSError:  # full: it wakes anyway
+            pass
 
     # the line
 
@@ -240,12 +243,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         for _ in range(BATCH):
             if self._newcomers:
                 client: Client | None = self._newcomers.popleft()
-            elif accepts and self._more:
+            elif accepts and self._more and monotonic() - self._emptied > PAUSE:
                 client = self._accept()
             else:
                 return None
             if client is None:
-                self._more = False
+                self._more, self._emptied = False, monotonic()
                 return None
             if self._admits(client):
                 # one in a turn: another worker may have a free thread too
@@ -255,7 +258,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _admits(self, client: Client) -> bool:
         """Judge a request as a thread is free for it; refuse it here if that can be done."""
-        client.late = not RULE.exempt(client.path) and self._is_late(client)
+        client.late = not client.exempt and self._is_late(client)
         return not (client.late and self._refuse(client))
 
     def _is_late(self, client: Client, *, looking: bool = False) -> bool:
@@ -285,7 +288,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             client = self._accept()
             if client is None:
                 break
-            if RULE.exempt(client.path):
+            if client.exempt:
                 self._probes.append(client)
             elif not (self._is_late(client, looking=True) and self._refuse(client)):
                 self._newcomers.append(client)
@@ -330,7 +333,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _peek(self, client: Client) -> bool:
         """Look at what a client sent; False if there is nothing for a thread to do."""
-        client.head, client.path, client.whole, client.body = b"", "", False, True
+        client.head, client.exempt, client.whole, client.body = b"", False, False, True
         if client.secret and client.conn is not None:
             return True
         try:
@@ -346,7 +349,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         line = None if client.secret else REQUEST_LINE.match(head)
         if line is not None:
             client.head = head
-            client.path = line[2].decode("latin-1")
+            client.exempt = RULE.exempt(line[2].decode("latin-1"))
             client.whole = b"\r\n\r\n" in head
             # what follows the head is a body, or the next request: read it before closing
             client.body = not head.endswith(b"\r\n\r\n") or HAS_BODY.search(head) is not None
@@ -437,8 +440,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _collect(self, _: Any) -> None:
         """Take back the connections that threads have finished with."""
-        with suppress(BlockingIOError):
+        try:
             os.read(self._wake_fd, 4096)
+        except BlockingIOError:
+            pass
         while self._done:
             client, keep, spare = self._done.popleft()
             now = monotonic()
@@ -447,7 +452,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 self._spare_busy = False
             else:
                 self._busy -= 1
-                if not client.late and not RULE.exempt(client.path):
+                if not client.late and not client.exempt:
                     RULE.took(now - client.began)
             self._more = True
             if not keep:
@@ -455,7 +460,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 continue
             client.answered = now
             if self._has_read_ahead(client):
-                client.head, client.path, client.whole, client.body = b"", "", False, True
+                client.head, client.exempt, client.whole, client.body = b"", False, False, True
                 self._returning.append(client)
             else:
                 client.sock.setblocking(False)
@@ -491,7 +496,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._leave(client, clients)
         if not self._peek(client):
             return
-        if RULE.exempt(client.path) and self._busy >= self.cfg.threads:
+        if client.exempt and self._busy >= self.cfg.threads:
             self._measure(client)
             self._probes.append(client)
         else:
@@ -499,8 +504,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _leave(self, client: Client, clients: dict[Client, None]) -> None:
         clients.pop(client, None)
-        with suppress(OSError, KeyError, ValueError):
+        try:
             self.poller.unregister(client.sock)
+        except (OSError, KeyError, ValueError):  # it is closed
+            pass
 
     def _expire(self, clients: dict[Client, None], now: float) -> None:
         while clients:
