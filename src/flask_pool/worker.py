@@ -13,6 +13,7 @@ import selectors
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -27,6 +28,8 @@ from . import queue
 from .queue import RULE
 
 TICK = 0.1  # seconds between two looks at the line while all threads are busy
+FAST = 0.01  # seconds of work that threads have in hand, if a request takes less
+MOST_AHEAD = 10  # requests in hand for each thread
 PAUSE = 0.005  # seconds until an empty line is looked at again, while all threads are in use
 SOON = 0.01  # the same under overload
 IDLE = 1.0  # seconds between two heartbeats while nothing happens
@@ -38,7 +41,7 @@ LINGER = 2.0  # seconds to read what a client still sends, after the last answer
 DEFER = 5  # seconds that the kernel keeps a connection that sends nothing to itself
 LONGEST_HEAD = 16384  # bytes of a request that are looked at before a thread takes it
 UNACKED = Struct("@24xI")  # tcpi_unacked of a listener: connections that wait
-REJOIN = 0.05  # seconds in a worker's own line after which a client should use the common one
+REJOIN = 0.05  # seconds of waiting above which clients should use the common line, and no other
 
 REQUEST_LINE = re.compile(
     rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n"
@@ -54,7 +57,6 @@ NEEDS = (
     (gthread, "TConn"),  # (cfg, sock, client, server): .sock, .parser, .init(), .data_ready
     (gthread.ThreadWorker, "handle"),  # (conn): answers one request; tells whether to keep conn
     (gthread.ThreadWorker, "handle_request"),  # (req, conn): calls the application
-    (gthread.ThreadWorker, "get_thread_pool"),  # fills .tpool
     (gthread.ThreadWorker, "is_parent_alive"),
 )
 # attributes of a worker, too: .alive .cfg .sockets .log .poller .tpool .nr_conns
@@ -104,11 +106,6 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     So the line is the listener's, one for all workers. The loop refuses who has waited too long.
     """
 
-    def get_thread_pool(self) -> Any:
-        """Have a spare thread, which answers probes while all others are busy."""
-        spare = 0 if lacking() else 1
-        return gthread.futures.ThreadPoolExecutor(max_workers=self.cfg.threads + spare)
-
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: serve what stands in the line, then end."""
         if lacking():
@@ -118,7 +115,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._wake()
 
     wsgi: Any
-    _terminated = False
+    _terminated = _woken = False
     _wake_end: int | None = None
 
     def run(self) -> None:
@@ -139,6 +136,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
         self._counted, self._emptied, self._began = 0.0, 0.0, monotonic()
         self._backlog = len(self.sockets) * self.cfg.backlog
+        self._woken = False
+        self._spare = ThreadPoolExecutor(1)  # answers probes while all other threads are busy
         self._local = local()
         self._done: deque[tuple[Client, bool, bool]] = deque()
         self._returning: deque[Client] = deque()  # kept-alive, with a request
@@ -157,6 +156,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.poller.register(self._wake_fd, selectors.EVENT_READ, self._collect)
         self._names: dict[Any, Any] = {}
         self._accepted, self._drained = 0, False
+        self._long_line = False  # newcomers wait: kept-alive clients should stand in line with them
         for listener in self.sockets:
             listener.setblocking(False)
             self._names[listener] = listener.getsockname()
@@ -206,7 +206,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _wake(self) -> None:
         try:
-            if self._wake_end is not None:
+            if self._wake_end is not None and not self._woken:
+                self._woken = True
                 os.write(self._wake_end, b"\0")
         except OSError:  # full: it wakes anyway
             pass
@@ -216,7 +217,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _serve(self, *, accepts: bool) -> None:
         """Give free threads to clients, those that return and newcomers in turn."""
         refused = RULE.refused
-        while self._busy < self.cfg.threads and RULE.refused - refused < BATCH:
+        # Python's lock can keep this loop waiting for some milliseconds: with fast views threads
+        # have as much work in hand, of kept-alive clients, which are this worker's anyway
+        ahead = min(MOST_AHEAD, FAST / RULE.mean) if 0 < RULE.mean < FAST else 0
+        most = int(self.cfg.threads * (1 + ahead))
+        while self._busy < most and RULE.refused - refused < BATCH:
             client = self._next(accepts=accepts)
             if client is None:
                 break
@@ -248,9 +253,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             else:
                 return None
             if client is None:
-                self._more, self._emptied = False, monotonic()
+                self._more, self._emptied, self._long_line = False, monotonic(), False
                 return None
-            if self._admits(client):
+            admitted = self._admits(client)
+            self._long_line = (client.wait or 0.0) > REJOIN
+            if admitted:
                 # one in a turn: another worker may have a free thread too
                 self._more = False
                 return client
@@ -383,7 +390,6 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     # threads
 
     def _start(self, client: Client, *, spare: bool = False) -> None:
-        client.began = monotonic()
         if client.conn is None:
             name = self._names[client.listener]
             client.conn = gthread.TConn(self.cfg, client.sock, client.address, name)
@@ -391,11 +397,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._spare_busy = True
         else:
             self._busy += 1
-        self.tpool.submit(self._work, client, spare)
+        (self._spare if spare else self.tpool).submit(self._work, client, spare)
 
     def _work(self, client: Client, spare: bool) -> None:
         """Answer one request, in a thread."""
         self._local.client = client
+        client.began = monotonic()
         keep: Any = False
         conn = client.conn
         try:
@@ -421,7 +428,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 RULE.count_refusals()
                 return False
             client.late = False
-            if client.answered is not None and (client.wait or 0.0) > REJOIN:
+            if self._long_line or (client.wait or 0.0) > REJOIN:
                 req.force_close()
         return super().handle_request(req, conn)
 
@@ -444,6 +451,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             os.read(self._wake_fd, 4096)
         except BlockingIOError:
             pass
+        self._woken = False  # before the look at what is done
         while self._done:
             client, keep, spare = self._done.popleft()
             now = monotonic()
@@ -556,6 +564,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             if accepts or self.nr_conns > 0:
                 self._turn(accepts=accepts)
         self.tpool.shutdown(wait=False)
+        self._spare.shutdown(wait=False)
         self.poller.close()
 
     def _standing(self, unknown: int = 0) -> int:
