@@ -65,7 +65,7 @@ def measure(generator: Generator, factor: float, side: str, seconds: float) -> C
 
 def draw(file: Path, cells: list[Cell]) -> None:
     """Draw the share of the capacity that is answered in time."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()

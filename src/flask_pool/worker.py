@@ -95,7 +95,8 @@ class Client:
     judged: float | None = None  # what of it counts for refusing
     late: bool = False  # to be refused
     passed: float = 0.0  # when it was last found in time
-    began: float = 0.0  # when a thread took the request
+    submitted: float = 0.0  # when the request was given to the threads
+    began: float = 0.0  # when one of them took it
     answered: float | None = None  # when its last request was answered
     deadline: float = 0.0  # when it is closed, if nothing happens
 
@@ -135,6 +136,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._busy = 0
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
         self._counted, self._emptied, self._began = 0.0, 0.0, monotonic()
+        self._finished = 0.0  # when a thread last finished a request
         self._backlog = len(self.sockets) * self.cfg.backlog
         self._woken = False
         self._spare = ThreadPoolExecutor(1)  # answers probes while all other threads are busy
@@ -219,7 +221,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         refused = RULE.refused
         # Python's lock can keep this loop waiting for some milliseconds: with fast views threads
         # have as much work in hand, of kept-alive clients, which are this worker's anyway
-        ahead = min(MOST_AHEAD, FAST / RULE.mean) if 0 < RULE.mean < FAST else 0
+        flows = 0 < RULE.mean < FAST and monotonic() - self._finished < 2 * FAST
+        ahead = min(MOST_AHEAD, FAST / RULE.mean) if flows else 0
         most = int(self.cfg.threads * (1 + ahead))
         while self._busy < most and RULE.refused - refused < BATCH:
             client = self._next(accepts=accepts)
@@ -397,12 +400,15 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._spare_busy = True
         else:
             self._busy += 1
+        client.submitted = monotonic()
         (self._spare if spare else self.tpool).submit(self._work, client, spare)
 
     def _work(self, client: Client, spare: bool) -> None:
         """Answer one request, in a thread."""
         self._local.client = client
         client.began = monotonic()
+        if client.began - client.submitted > RULE.limit(client.began):  # the one before was slow
+            client.late = True
         keep: Any = False
         conn = client.conn
         try:
@@ -447,15 +453,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _collect(self, _: Any) -> None:
         """Take back the connections that threads have finished with."""
-        try:
+        with suppress(BlockingIOError):
             os.read(self._wake_fd, 4096)
-        except BlockingIOError:
-            pass
         self._woken = False  # before the look at what is done
         while self._done:
             client, keep, spare = self._done.popleft()
             now = monotonic()
-            client.sock, client.passed = client.conn.sock, 0.0
+            client.sock, client.passed, self._finished = client.conn.sock, 0.0, now
             if spare:
                 self._spare_busy = False
             else:
@@ -512,10 +516,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _leave(self, client: Client, clients: dict[Client, None]) -> None:
         clients.pop(client, None)
-        try:
+        with suppress(OSError, KeyError, ValueError):  # it is closed
             self.poller.unregister(client.sock)
-        except (OSError, KeyError, ValueError):  # it is closed
-            pass
 
     def _expire(self, clients: dict[Client, None], now: float) -> None:
         while clients:
