@@ -25,6 +25,10 @@ def init_app(app: Flask) -> None:
         if isinstance(engine.pool, FairQueuePool):
             metrics.watch(engine.pool, name)
     timing.init_app(app, pools.engines.values())
-    if page.bp.name not in app.blueprints:  # an application may get its engines anew
-        app.register_blueprint(page.bp)
+    page.init_app(app)
     commands.init_app(app)
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """Say in a line what a page or command needs."""
+    return f"{error.name} is not installed: pip install 'flask-pool[ops]'"

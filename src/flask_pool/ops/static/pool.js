@@ -88,6 +88,7 @@ function show(data) {
     drawNow(section, pool);
     drawCurves(section, history, put);
     listWorkers(section, data, pool);
+    listRoutes(section, history);
     tellTotals(put, data, pool);
     tellBudget(section, put, pool);
     const [level, sentence] = advise(pool, history);
@@ -110,7 +111,7 @@ function remember(history, data, pool) {
   if (restarted || otherWorker) history.length = 0;
   while (history.length && history[0].time < data.time - WINDOW) history.shift();
   const before = history.findLast((point) => point.time <= data.time - SMOOTH) ?? history[0];
-  const point = { time: data.time, pid: data.pid, pool };
+  const point = { time: data.time, pid: data.pid, pool, since: before?.time, routes: before?.pool.routes };
   for (const times of ["wait_time", "use_time"])
     point[times] = before ? summary(before.pool[times], pool[times], data.bounds) : null;
   history.push(point);
@@ -187,12 +188,12 @@ function tellBudget(section, put, pool) {
 }
 
 function tellTotals(put, data, pool) {
-  const { recycled, dead, died } = pool.replaced;
+  const { recycled, dead, died, leaked } = pool.replaced;
   const opened = pool.create_time.counts.at(-1);
   put("checkouts", pool.checkouts.toLocaleString("en"));
   put("opened", opened ? `${opened.toLocaleString("en")}, ${seconds(pool.create_time.sum / opened)} each` : "0");
   put("timeouts", pool.timeouts);
-  put("replaced", `${recycled} by age, ${dead} dead when pinged, ${died} died in use`);
+  put("replaced", `${recycled} by age, ${dead} dead at checkout, ${died} died in use, ${leaked} leaked`);
   put("leaks", pool.leaks);
   const refused = Object.entries(data.unavailable).filter(([, count]) => count);
   const reasons = refused.map(([reason, count]) => `${count} ${reason.replace("_", " ")}`).join(", ");
@@ -204,17 +205,35 @@ function tellTotals(put, data, pool) {
 function listWorkers(section, data, pool) {
   const caption = data.all_workers ? "Workers, by process id" : "This process only: workers share no metrics";
   setText(section.querySelector("caption"), caption);
-  section.querySelector("tbody").replaceChildren(...pool.workers.map((worker) => row(worker.pid, worker)));
+  section.querySelector('[data-rows="workers"]').replaceChildren(...pool.workers.map((worker) => row(worker.pid, worker)));
   section.querySelector("tfoot").replaceChildren(row("All", pool));
 }
 
+// a connection that is held the whole time counts as one
+function listRoutes(section, history) {
+  const { time, pool, since, routes } = history.at(-1);
+  const all = pool.routes.reduce((sum, route) => sum + route.held_seconds, 0);
+  const rows = pool.routes.map(({ route, held_seconds, held_long }) => {
+    const earlier = routes?.find((other) => other.route === route)?.held_seconds ?? 0;
+    const now = since ? Math.max(0, held_seconds - earlier) / (time - since) : null;
+    const share = `${((100 * held_seconds) / all).toFixed(1)} %`;
+    return [now ?? 0, cells(route === "-" ? "no route" : route, [now?.toFixed(2) ?? "-", seconds(held_seconds), share, held_long])];
+  });
+  rows.sort(([one], [other]) => other - one);
+  section.querySelector('[data-rows="routes"]').replaceChildren(...rows.map(([, row]) => row));
+}
+
 function row(head, numbers) {
+  const names = ["checkedout", "checkedin", "overflow", "capacity", "waiting", "timeouts"];
+  return cells(head, names.map((name) => numbers[name]));
+}
+
+function cells(head, values) {
   const element = document.createElement("tr");
   const th = element.appendChild(document.createElement("th"));
   th.scope = "row";
   th.textContent = head;
-  for (const name of ["checkedout", "checkedin", "overflow", "capacity", "waiting", "timeouts"])
-    element.appendChild(document.createElement("td")).textContent = numbers[name];
+  for (const value of values) element.appendChild(document.createElement("td")).textContent = value;
   return element;
 }
 
