@@ -80,7 +80,8 @@ async def _load(port: int, path: str, threads: int, seconds: float) -> dict[str,
     async def again(until: float) -> None:
         nonlocal served
         while monotonic() < until:
-            served += await _ask(port, path) == 200
+            status = await _ask(port, path)
+            served += status == 200
 
     await asyncio.gather(*[again(monotonic() + seconds / 3) for _ in range(threads)])
     capacity = served / (seconds / 3)
