@@ -182,6 +182,12 @@ def _after_fork() -> None:
             series.clear()
 
 
-atexit.register(write)
+def _finish() -> None:
+    write()
+    while _files:
+        _files.popitem()[1].close()
+
+
+atexit.register(_finish)
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_after_fork)
