@@ -107,6 +107,7 @@ class _PoolMetrics(Observer):
         self._held = {"": HELD.labels(name, NO_ROUTE)}
         HELD_LONG.labels(name, NO_ROUTE)
         self._exhausted = UNAVAILABLE.labels("exhausted")
+        counting.read_now()  # a pool that this one replaces shows itself no more
         _all.add(self)
 
     def started(self, pool: FairQueuePool) -> None:
