@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def init_app(app: Flask) -> None:
     """Watch the application's pools, and add its routes and commands for operators."""
     # here, as a server's master imports `shared` without Flask
-    from ..queue_pool import FairQueuePool  # noqa: PLC0415
-    from . import commands, metrics, page, timing  # noqa: PLC0415
+    from ..queue_pool import FairQueuePool
+    from . import commands, metrics, page, timing
 
     pools = app.extensions["pool"]
     metrics.watch_requests(pools.observers)
