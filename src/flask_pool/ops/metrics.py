@@ -130,6 +130,7 @@ class _PoolMetrics(Observer):
         series = self._held.get(route)
         if series is None:
             series = self._held[route] = HELD.labels(self._name, route)
+            HELD_LONG.labels(self._name, route)  # 0, so that the first one is an increase
         series.add(held)
 
     def replaced(self, pool: FairQueuePool, reason: str) -> None:
