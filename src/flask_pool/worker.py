@@ -8,25 +8,29 @@ first out, and whoever has waited for too long (see `queue`) is refused without 
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from re import IGNORECASE, compile
 from struct import Struct
 from threading import local
 from time import monotonic
 from typing import Any, Protocol
 
-from gunicorn.workers import gthread
+from gunicorn.workers import gthread  # type: ignore[import-untyped, unused-ignore]
 
 from . import queue
 from .queue import RULE
 
 TICK = 0.1  # seconds between two looks at the line while all threads are busy
+FAST = 0.01  # seconds of work that threads have in hand, if a request takes less
+MOST_AHEAD = 10  # requests in hand for each thread
+PAUSE = 0.005  # seconds until an empty line is looked at again, while all threads are in use
 SOON = 0.01  # the same under overload
 IDLE = 1.0  # seconds between two heartbeats while nothing happens
 CROWDED = 0.5  # of what the listener's line holds; what arrives at a full one waits for seconds
@@ -37,14 +41,14 @@ LINGER = 2.0  # seconds to read what a client still sends, after the last answer
 DEFER = 5  # seconds that the kernel keeps a connection that sends nothing to itself
 LONGEST_HEAD = 16384  # bytes of a request that are looked at before a thread takes it
 UNACKED = Struct("@24xI")  # tcpi_unacked of a listener: connections that wait
-REJOIN = 0.05  # seconds in a worker's own line after which a client should use the common one
+REJOIN = 0.05  # seconds of waiting above which clients should use the common line, and no other
 
-REQUEST_LINE = compile(
+REQUEST_LINE = re.compile(
     rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n"
 )
-HAS_BODY = compile(rb"\r\n(?:content-length: *0*[1-9]|transfer-encoding:)", IGNORECASE)
-START = compile(rb"\r\nx-request-start:([^\r\n]*)", IGNORECASE)
-WANTS_HTML = compile(rb"\r\naccept:[^\r\n]*text/html", IGNORECASE)
+HAS_BODY = re.compile(rb"\r\n(?:content-length: *0*[1-9]|transfer-encoding:)", re.IGNORECASE)
+START = re.compile(rb"\r\nx-request-start:([^\r\n]*)", re.IGNORECASE)
+WANTS_HTML = re.compile(rb"\r\naccept:[^\r\n]*text/html", re.IGNORECASE)
 
 # All that is used of gunicorn beyond what it documents: versions 23.0 to 27.0 have it. Where one of
 # these is missing, `run` is gunicorn's own: requests wait as in any gunicorn, the rule works where
@@ -53,7 +57,6 @@ NEEDS = (
     (gthread, "TConn"),  # (cfg, sock, client, server): .sock, .parser, .init(), .data_ready
     (gthread.ThreadWorker, "handle"),  # (conn): answers one request; tells whether to keep conn
     (gthread.ThreadWorker, "handle_request"),  # (req, conn): calls the application
-    (gthread.ThreadWorker, "get_thread_pool"),  # fills .tpool
     (gthread.ThreadWorker, "is_parent_alive"),
 )
 # attributes of a worker, too: .alive .cfg .sockets .log .poller .tpool .nr_conns
@@ -87,7 +90,7 @@ class Client:
     head: bytes = b""
     whole: bool = False  # the head is there as a whole
     body: bool = True  # a body may follow
-    path: str = ""
+    exempt: bool = False  # a probe or a page of operators
     wait: float | None = None
     judged: float | None = None  # what of it counts for refusing
     late: bool = False  # to be refused
@@ -103,11 +106,6 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     So the line is the listener's, one for all workers. The loop refuses who has waited too long.
     """
 
-    def get_thread_pool(self) -> Any:
-        """Have a spare thread, which answers probes while all others are busy."""
-        spare = 0 if lacking() else 1
-        return gthread.futures.ThreadPoolExecutor(max_workers=self.cfg.threads + spare)
-
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: serve what stands in the line, then end."""
         if lacking():
@@ -116,7 +114,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self.alive, self._terminated = False, True
             self._wake()
 
-    _terminated = False
+    wsgi: Any
+    _terminated = _woken = False
     _wake_end: int | None = None
 
     def run(self) -> None:
@@ -135,8 +134,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _prepare(self) -> None:
         self._busy = 0
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
-        self._looked, self._counted, self._began = 0.0, 0.0, monotonic()
+        self._counted, self._emptied, self._began = 0.0, 0.0, monotonic()
         self._backlog = len(self.sockets) * self.cfg.backlog
+        self._woken = False
+        self._spare = ThreadPoolExecutor(1)  # answers probes while all other threads are busy
         self._local = local()
         self._done: deque[tuple[Client, bool, bool]] = deque()
         self._returning: deque[Client] = deque()  # kept-alive, with a request
@@ -155,6 +156,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.poller.register(self._wake_fd, selectors.EVENT_READ, self._collect)
         self._names: dict[Any, Any] = {}
         self._accepted, self._drained = 0, False
+        self._long_line = False  # newcomers wait: kept-alive clients should stand in line with them
         for listener in self.sockets:
             listener.setblocking(False)
             self._names[listener] = listener.getsockname()
@@ -168,26 +170,26 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.notify()
         free = self._busy < self.cfg.threads
         self._listen(accepts and free and self.nr_conns < self.worker_connections)
-        timeout = IDLE if free else SOON if RULE.overloaded(monotonic()) else TICK
-        if self._ending or self._silent or self._idle:
-            firsts = (next(iter(each), None) for each in (self._ending, self._silent, self._idle))
-            first = min(client.deadline for client in firsts if client)
-            timeout = min(timeout, max(0.0, first - monotonic()))
+        timeout = IDLE if free and self.alive else TICK
+        if not free and RULE.overloaded(monotonic()):
+            timeout = SOON
         for key, _ in self.poller.select(timeout):
             key.data(key.fileobj)
         self._serve(accepts=accepts)
         now = monotonic()
-        due = now - self._looked >= TICK or RULE.overloaded(now)
-        if now - self._counted >= TICK:
+        due = now - self._counted >= TICK
+        if due:
             self._counted = now
-            busy = self._busy >= self.cfg.threads
-            RULE.crowded = busy and self._standing() > CROWDED * self._backlog
-        if self._busy >= self.cfg.threads and due:
-            self._looked = now
+            self._look_around(now)
+        if self._busy >= self.cfg.threads and (due or RULE.overloaded(now)):
             self._look(accepts=accepts)
+
+    def _look_around(self, now: float) -> None:
+        busy = self._busy >= self.cfg.threads
+        RULE.crowded = busy and self._standing() > CROWDED * self._backlog
+        RULE.tell()
         for clients in (self._ending, self._silent, self._idle):
             self._expire(clients, now)
-        RULE.tell()
 
     def _listen(self, wanted: bool) -> None:
         if wanted == self._listening:
@@ -199,20 +201,27 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 self.poller.unregister(listener)
         self._listening = wanted
 
-    def _arrived(self, listener: Any) -> None:
-        self._more = True
+    def _arrived(self, _: Any) -> None:
+        self._more, self._emptied = True, 0.0
 
     def _wake(self) -> None:
-        if self._wake_end is not None:
-            with suppress(OSError):  # full: it wakes anyway
+        try:
+            if self._wake_end is not None and not self._woken:
+                self._woken = True
                 os.write(self._wake_end, b"\0")
+        except OSError:  # full: it wakes anyway
+            pass
 
     # the line
 
     def _serve(self, *, accepts: bool) -> None:
         """Give free threads to clients, those that return and newcomers in turn."""
         refused = RULE.refused
-        while self._busy < self.cfg.threads and RULE.refused - refused < BATCH:
+        # Python's lock can keep this loop waiting for some milliseconds: with fast views threads
+        # have as much work in hand, of kept-alive clients, which are this worker's anyway
+        ahead = min(MOST_AHEAD, FAST / RULE.mean) if 0 < RULE.mean < FAST else 0
+        most = int(self.cfg.threads * (1 + ahead))
+        while self._busy < most and RULE.refused - refused < BATCH:
             client = self._next(accepts=accepts)
             if client is None:
                 break
@@ -239,14 +248,16 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         for _ in range(BATCH):
             if self._newcomers:
                 client: Client | None = self._newcomers.popleft()
-            elif accepts and self._more:
+            elif accepts and self._more and monotonic() - self._emptied > PAUSE:
                 client = self._accept()
             else:
                 return None
             if client is None:
-                self._more = False
+                self._more, self._emptied, self._long_line = False, monotonic(), False
                 return None
-            if self._admits(client):
+            admitted = self._admits(client)
+            self._long_line = (client.wait or 0.0) > REJOIN
+            if admitted:
                 # one in a turn: another worker may have a free thread too
                 self._more = False
                 return client
@@ -254,7 +265,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _admits(self, client: Client) -> bool:
         """Judge a request as a thread is free for it; refuse it here if that can be done."""
-        client.late = not RULE.exempt(client.path) and self._is_late(client)
+        client.late = not client.exempt and self._is_late(client)
         return not (client.late and self._refuse(client))
 
     def _is_late(self, client: Client, *, looking: bool = False) -> bool:
@@ -284,7 +295,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             client = self._accept()
             if client is None:
                 break
-            if RULE.exempt(client.path):
+            if client.exempt:
                 self._probes.append(client)
             elif not (self._is_late(client, looking=True) and self._refuse(client)):
                 self._newcomers.append(client)
@@ -329,7 +340,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _peek(self, client: Client) -> bool:
         """Look at what a client sent; False if there is nothing for a thread to do."""
-        client.head, client.path, client.whole, client.body = b"", "", False, True
+        client.head, client.exempt, client.whole, client.body = b"", False, False, True
         if client.secret and client.conn is not None:
             return True
         try:
@@ -345,7 +356,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         line = None if client.secret else REQUEST_LINE.match(head)
         if line is not None:
             client.head = head
-            client.path = line[2].decode("latin-1")
+            client.exempt = RULE.exempt(line[2].decode("latin-1"))
             client.whole = b"\r\n\r\n" in head
             # what follows the head is a body, or the next request: read it before closing
             client.body = not head.endswith(b"\r\n\r\n") or HAS_BODY.search(head) is not None
@@ -379,7 +390,6 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     # threads
 
     def _start(self, client: Client, *, spare: bool = False) -> None:
-        client.began = monotonic()
         if client.conn is None:
             name = self._names[client.listener]
             client.conn = gthread.TConn(self.cfg, client.sock, client.address, name)
@@ -387,11 +397,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._spare_busy = True
         else:
             self._busy += 1
-        self.tpool.submit(self._work, client, spare)
+        (self._spare if spare else self.tpool).submit(self._work, client, spare)
 
     def _work(self, client: Client, spare: bool) -> None:
         """Answer one request, in a thread."""
         self._local.client = client
+        client.began = monotonic()
         keep: Any = False
         conn = client.conn
         try:
@@ -417,7 +428,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 RULE.count_refusals()
                 return False
             client.late = False
-            if client.answered is not None and (client.wait or 0.0) > REJOIN:
+            if self._long_line or (client.wait or 0.0) > REJOIN:
                 req.force_close()
         return super().handle_request(req, conn)
 
@@ -436,8 +447,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _collect(self, _: Any) -> None:
         """Take back the connections that threads have finished with."""
-        with suppress(BlockingIOError):
+        try:
             os.read(self._wake_fd, 4096)
+        except BlockingIOError:
+            pass
+        self._woken = False  # before the look at what is done
         while self._done:
             client, keep, spare = self._done.popleft()
             now = monotonic()
@@ -446,7 +460,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 self._spare_busy = False
             else:
                 self._busy -= 1
-                if not client.late and not RULE.exempt(client.path):
+                if not client.late and not client.exempt:
                     RULE.took(now - client.began)
             self._more = True
             if not keep:
@@ -454,7 +468,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 continue
             client.answered = now
             if self._has_read_ahead(client):
-                client.head, client.path, client.whole, client.body = b"", "", False, True
+                client.head, client.exempt, client.whole, client.body = b"", False, False, True
                 self._returning.append(client)
             else:
                 client.sock.setblocking(False)
@@ -490,7 +504,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._leave(client, clients)
         if not self._peek(client):
             return
-        if RULE.exempt(client.path) and self._busy >= self.cfg.threads:
+        if client.exempt and self._busy >= self.cfg.threads:
             self._measure(client)
             self._probes.append(client)
         else:
@@ -498,8 +512,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _leave(self, client: Client, clients: dict[Client, None]) -> None:
         clients.pop(client, None)
-        with suppress(OSError, KeyError, ValueError):
+        try:
             self.poller.unregister(client.sock)
+        except (OSError, KeyError, ValueError):  # it is closed
+            pass
 
     def _expire(self, clients: dict[Client, None], now: float) -> None:
         while clients:
@@ -516,10 +532,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 client.sock.setblocking(False)
                 client.sock.shutdown(socket.SHUT_WR)
                 self._await(client, self._ending, LINGER)
-                return
             except (OSError, ValueError):  # it is closed already
-                pass
-        self._close(client)
+                self._close(client)
+        else:
+            self._close(client)
 
     def _close(self, client: Client) -> None:
         self.nr_conns -= 1
@@ -548,6 +564,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             if accepts or self.nr_conns > 0:
                 self._turn(accepts=accepts)
         self.tpool.shutdown(wait=False)
+        self._spare.shutdown(wait=False)
         self.poller.close()
 
     def _standing(self, unknown: int = 0) -> int:

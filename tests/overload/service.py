@@ -32,11 +32,11 @@ class Service:
     log: Path
     connections: list[socket.socket] = field(default_factory=list)
 
-    def get(self, path: str = "/", timeout: float = 20, **headers: str) -> tuple[int, str]:
+    def get(self, path: str = "/", headers: dict[str, str] | None = None) -> tuple[int, str]:
         """Ask for a path on a connection of its own; return status and text."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         with contextlib.closing(connection):
-            connection.request("GET", path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+            connection.request("GET", path, headers=headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
@@ -46,7 +46,9 @@ class Service:
         self.connections.append(connection)
         return connection
 
-    def ask(self, path: str = "/", method: str = "GET", body: bytes = b"", more: str = "") -> socket.socket:
+    def ask(
+        self, path: str = "/", method: str = "GET", body: bytes = b"", more: str = ""
+    ) -> socket.socket:
         """Send a request and return its connection, without waiting for the answer."""
         connection = self.connect()
         length = f"Content-Length: {len(body)}\r\n" if body else ""
@@ -71,7 +73,7 @@ def read_answer(connection: socket.socket) -> tuple[int, dict[str, str]]:
 
 
 @contextlib.contextmanager
-def serve(
+def serve(  # noqa: PLR0913
     folder: Path,
     *options: str,
     worker: str = OURS,
@@ -169,7 +171,15 @@ class Generator:
         self, port: int, *steps: str, path: str = "/", patience: float = 2, seed: int = 1
     ) -> subprocess.Popen[str]:
         """Start a load of steps such as "60:4", clients a second and seconds."""
-        command = [str(self.program), "127.0.0.1", str(port), path, str(patience), str(seed), *steps]
+        command = [
+            str(self.program),
+            "127.0.0.1",
+            str(port),
+            path,
+            str(patience),
+            str(seed),
+            *steps,
+        ]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def run(self, port: int, *steps: str, **options: Any) -> Load:

@@ -1,4 +1,4 @@
-"""Clients of all kinds: silent, kept alive, pipelining, uploading, streaming, behind proxies, TLS."""
+"""Clients of all kinds: silent, kept alive, pipelining, uploading, behind proxies, with TLS."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def keep_asking(service: Service, until: float, path: str, found: Counter[int]) 
 def test_kept_alive_clients_starve_no_newcomers(
     folder: Path, load: Generator, gunicorn: str
 ) -> None:
+    """Both are served in turn, though kept-alive clients could use all threads."""
     kept: Counter[int] = Counter()
     with serve(folder, GUNICORN=gunicorn) as service:
         until = time.monotonic() + 6
@@ -58,6 +59,7 @@ def test_kept_alive_clients_starve_no_newcomers(
 
 
 def test_connections_without_a_request_hold_no_thread(folder: Path, gunicorn: str) -> None:
+    """Neither while the kernel keeps them nor when it has handed them over."""
     with serve(folder, GUNICORN=gunicorn) as service:
         silent = [service.connect() for _ in range(40)]
         time.sleep(0.5)
@@ -73,6 +75,7 @@ def test_connections_without_a_request_hold_no_thread(folder: Path, gunicorn: st
 
 
 def test_a_client_may_send_late(folder: Path) -> None:
+    """A connection that was silent at first is served as any other."""
     with serve(folder) as service:
         connection = service.connect()
         time.sleep(3)
@@ -81,6 +84,7 @@ def test_a_client_may_send_late(folder: Path) -> None:
 
 
 def test_pipelined_requests_did_not_wait_for_each_other(folder: Path, gunicorn: str) -> None:
+    """The wait of the last begins with the answer before it."""
     with serve(folder, GUNICORN=gunicorn) as service:
         connection = service.connect()
         request = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -117,6 +121,7 @@ def test_uploads_are_refused_cleanly(folder: Path) -> None:
 
 
 def test_uploads_are_served(folder: Path, gunicorn: str) -> None:
+    """A body of a megabyte is read as a whole."""
     with serve(folder, GUNICORN=gunicorn) as service:
         connection = service.ask(method="POST", body=b"x" * 1_000_000)
         answer = http.client.HTTPResponse(connection)
@@ -125,6 +130,7 @@ def test_uploads_are_served(folder: Path, gunicorn: str) -> None:
 
 
 def test_a_stream_goes_on_while_others_are_refused(folder: Path, load: Generator) -> None:
+    """What has begun is never cut off."""
     with serve(folder) as service:
         connection = service.ask("/stream")
         done = load.run(service.port, "60:3", path="/?seconds=0.2")
@@ -135,6 +141,7 @@ def test_a_stream_goes_on_while_others_are_refused(folder: Path, load: Generator
 
 
 def test_a_refusal_says_what_to_do(folder: Path) -> None:
+    """It is JSON or a page, has a Retry-After of its own, and closes the connection."""
     with serve(folder, threads=1) as service:
         stuck = service.ask("/?seconds=2.5")
         time.sleep(0.3)
@@ -152,13 +159,15 @@ def test_a_refusal_says_what_to_do(folder: Path) -> None:
 
 
 def test_another_machines_clock_refuses_nothing(folder: Path) -> None:
-    old = {"X_Request_Start": f"t={time.time() - 30}"}
+    """X-Request-Start is shown, and counts for nothing else on TCP."""
+    old = {"X-Request-Start": f"t={time.time() - 30}"}
     with serve(folder) as service:
-        status, text = service.get("/wait", **old)
+        status, text = service.get("/wait", headers=old)
         assert (status, float(text) > 25) == (200, True)  # shown all the same
 
 
 def unix_get(path: Path, more: str = "") -> int:
+    """Ask on a unix socket; return the status."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(20)
         connection.connect(str(path))
@@ -167,6 +176,7 @@ def unix_get(path: Path, more: str = "") -> int:
 
 
 def test_on_a_unix_socket_the_header_tells(folder: Path) -> None:
+    """Where the socket tells nothing, X-Request-Start counts."""
     path = folder / "s"
     with serve(folder, bind=f"unix:{path}"):
         wait_for(lambda: path.exists() and unix_get(path) == 200)
@@ -256,5 +266,3 @@ def test_behind_nginx(folder: Path, load: Generator, keepalive: str) -> None:
     assert set(above.statuses) <= {200, 503, 0}
     assert above.statuses[503] > 20
     assert len(above.served) > 40
-
-

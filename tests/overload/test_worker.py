@@ -1,4 +1,4 @@
-"""The worker under loads that it can serve, and under more; with gunicorn's lowest and newest version.
+"""The worker under loads that it can serve and under more, with two versions of gunicorn.
 
 Views take 0.2 s, so that capacity is counted in threads and a busy machine changes little.
 """
@@ -20,6 +20,7 @@ CAPACITY = 4 / 0.2  # requests a second of a worker with four threads
 
 
 def test_a_load_that_can_be_served_is_served(folder: Path, load: Generator, gunicorn: str) -> None:
+    """At 70 % of the capacity no request is refused and no client leaves."""
     with serve(folder, GUNICORN=gunicorn) as service:
         done = load.run(service.port, f"{0.7 * CAPACITY}:5", path=SLOW)
     assert set(done.statuses) == {200}
@@ -46,6 +47,7 @@ def test_plain_gunicorn_under_the_same_load(folder: Path, load: Generator) -> No
 
 
 def test_twenty_times_the_load(folder: Path, load: Generator) -> None:
+    """Refusing costs so little that half of the capacity is served, on any machine."""
     with serve(folder) as service:
         done = load.run(service.port, f"{20 * CAPACITY}:5", path=SLOW)
     assert len(done.served) > 0.5 * 5 * CAPACITY
@@ -71,6 +73,7 @@ def test_slow_views_among_fast_ones(folder: Path, load: Generator) -> None:
 
 
 def test_nothing_is_refused_with_a_target_of_zero(folder: Path, load: Generator) -> None:
+    """POOL_QUEUE_TARGET=0 turns the rule off."""
     with serve(folder, POOL_QUEUE_TARGET="0") as service:
         done = load.run(service.port, f"{3 * CAPACITY}:3", path=SLOW)
     assert done.statuses[503] == 0
@@ -86,6 +89,7 @@ def test_a_retry_storm_ends(folder: Path, load: Generator) -> None:
 
 
 def test_probes_are_answered_while_all_threads_are_stuck(folder: Path, gunicorn: str) -> None:
+    """The spare thread answers them; what stands before them is refused at ten times T."""
     with serve(folder, threads=2, GUNICORN=gunicorn) as service:
         stuck = [service.ask("/?seconds=4") for _ in range(2)]
         time.sleep(0.3)
@@ -115,6 +119,7 @@ def test_probes_find_their_way_past_slow_views(folder: Path) -> None:
 
 
 def test_what_waited_while_a_worker_started_is_served(folder: Path) -> None:
+    """A wait that began before the worker could serve is no overload."""
     with serve(folder, wait=False) as service:
         wait_for(lambda: bool(service.connect()))
         first = service.ask("/wait")
@@ -123,6 +128,7 @@ def test_what_waited_while_a_worker_started_is_served(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["TERM", "HUP"])
 def test_a_signal_cuts_off_nobody_in_the_line(folder: Path, gunicorn: str, kind: str) -> None:
+    """On SIGTERM the line is served before the listener is closed."""
     with serve(folder, GUNICORN=gunicorn, POOL_QUEUE_TARGET="10") as service:
         line = [service.ask("/?seconds=0.1") for _ in range(60)]
         time.sleep(0.3)
@@ -131,6 +137,7 @@ def test_a_signal_cuts_off_nobody_in_the_line(folder: Path, gunicorn: str, kind:
 
 
 def test_max_requests_cuts_off_nobody_in_the_line(folder: Path, gunicorn: str) -> None:
+    """Who stands in the line waits for the next worker."""
     options = ("--max-requests", "20")
     with serve(folder, *options, GUNICORN=gunicorn, POOL_QUEUE_TARGET="10") as service:
         line = [service.ask("/?seconds=0.05") for _ in range(60)]
@@ -138,6 +145,7 @@ def test_max_requests_cuts_off_nobody_in_the_line(folder: Path, gunicorn: str) -
 
 
 def test_sigterm_ends_an_idle_worker_at_once(folder: Path) -> None:
+    """There is no line to serve, and nothing to wait for."""
     with serve(folder) as service:
         service.signal(signal.SIGTERM)
         assert service.process.wait(15) == 0

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ...extension import Pools
 from ..budget import budget
 from ..server import ask_server, place
-from . import Command, output
+from . import Command, output, waits
 from .findings import CHECKS, ERROR, SEVERITIES, Finding, Subject
 from .pgbouncer import ask_console
 from .promises import lost
@@ -50,6 +50,7 @@ def command(context: click.Context, instances: int, form: str) -> None:
         for check in CHECKS
         for finding in check(subject)
     ]
+    found += [("default", finding) for finding in waits.findings(pools.settings)]
     found.sort(key=lambda pair: SEVERITIES.index(pair[1].severity))
     failed = any(finding.severity == ERROR for _, finding in found)
     (_as_json if form == "json" else _as_text)(subjects, found, failed)

@@ -43,15 +43,22 @@ function showQueue(data) {
     queue.length = 0;
   while (queue.length && queue[0].time < data.time - WINDOW) queue.shift();
   const before = queue.findLast((point) => point.time <= data.time - SMOOTH) ?? queue[0];
-  queue.push({
-    time: data.time, pid: data.pid, time_spent: data.queue.time, refused: data.queue.refused,
-    now: before ? summary(before.time_spent, data.queue.time, data.bounds) : null,
-  });
+  const point = { time: data.time, pid: data.pid, time_spent: data.queue.time, refused: data.queue.refused };
+  point.now = before ? summary(before.time_spent, data.queue.time, data.bounds) : null;
+  const rate = (count) => (before ? (count(point) - count(before)) / (point.time - before.time) : null);
+  point.shed = rate((each) => each.refused);
+  point.served = before ? rate(all) - point.shed : null;
+  queue.push(point);
   const mean = queue.map((point) => [point.time, point.now?.mean ?? null]);
   const p95 = queue.map((point) => [point.time, point.now?.p95 ?? null]);
   const text = spreadText(queue.at(-1).now, p95);
   setText(section.querySelector('[data-field="queue_time"]'), text);
   drawChart(section, "queue_time", { mean, p95 }, seconds, 0.0001, text);
+  const used = queue.map((each) => [each.time, each.served]);
+  const waiting = queue.map((each) => [each.time, each.shed]);
+  const rates = before ? `${point.served.toFixed(0)} served, ${point.shed.toFixed(0)} refused` : "";
+  setText(section.querySelector('[data-field="queue_rate"]'), rates);
+  drawChart(section, "queue_rate", { used, waiting }, (value) => Number(value.toPrecision(3)), 1, rates);
   const { refused, since } = data.queue;
   const recently = refused - queue[0].refused;
   const advice = section.querySelector(".advice");
