@@ -23,7 +23,7 @@ from sqlalchemy.pool import Pool as SQLAlchemyPool
 from . import commits, connecting, errors, options, reads, settings, uses, watcher
 from .observer import Observer
 from .queue_pool import FairQueuePool
-from .replicas import Replicas, make_engines, read_from
+from .replicas import Replicas, make_engines
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,8 @@ class Pool:
             name: engine for name, engine in engines.items() if isinstance(engine, Engine)
         }
         if replicas:
-            pools.replicas = read_from(app, pools.engines["default"], replicas)
+            lag = found["SQLALCHEMY_REPLICA_LAG"]
+            pools.replicas = Replicas(pools.engines["default"], replicas, lag)
             pools.engines |= replicas
         resets = {name or "default" for name, each in added.items() if options.RESET in each}
         listen(app, db, pools, resets)
@@ -145,6 +146,11 @@ def listen(app: Flask, db: SQLAlchemy, pools: Pools, resets: Container[str]) -> 
         event.listen(engine, "do_executemany", reads.before_executemany)
         event.listen(engine, "do_execute_no_params", reads.before_execute_no_params)
         event.listen(engine, "handle_error", errors.note_error)
+    if pools.replicas:  # where the log is after a write, before `uses.returned` forgets it
+        event.listen(pools.engines["default"], "checkin", pools.replicas.note_return, insert=True)
+        for server in pools.replicas.servers:
+            event.listen(server.engine, "connect", server.greet)
+        app.after_request(pools.replicas.tell)
     # sessions: reads without a transaction, and no COMMIT that can't arrive
     for name, listener in (
         ("do_orm_execute", reads.read),
