@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from werkzeug.test import TestResponse
 
-from flask_pool import Pool
+from flask_pool import FairQueuePool, Pool
 from flask_pool.connections import Socket, ask_socket
 from flask_pool.observer import Observer
 
@@ -80,6 +80,7 @@ class Database:
         entries = [
             entry
             for engine in app.extensions["pool"].engines.values()
+            if isinstance(engine.pool, FairQueuePool)
             for entry in engine.pool._entries
             if entry.dbapi_connection is not None
         ]
@@ -190,7 +191,7 @@ def run(app: Flask, view: Callable[[], object], method: str = "GET") -> Any:
 
 
 @pytest.fixture
-def tables(database: Database) -> Iterator[None]:
+def tables(database: Database) -> None:
     """Have the tests' tables there, and empty."""
     app = Flask("tables")
     app.config["SQLALCHEMY_DATABASE_URI"] = database.url()
@@ -202,7 +203,6 @@ def tables(database: Database) -> Iterator[None]:
             connection.execute(text("DELETE FROM pool_parts"))
             connection.execute(text("DELETE FROM pool_items"))
         own.engine.dispose()
-        yield
 
 
 @pytest.fixture
@@ -255,7 +255,8 @@ class Seen(Observer):
         pools = app.extensions["pool"]
         pools.observers.append(self)
         for engine in pools.engines.values():
-            engine.pool.observers.append(self)
+            if isinstance(engine.pool, FairQueuePool):
+                engine.pool.observers.append(self)
 
     def unavailable(self, reason: str) -> None:
         self.reasons.append(reason)

@@ -163,7 +163,8 @@ def test_a_leak_with_a_statement_that_runs_is_left_alone(make_app: Make) -> None
     answer(app, take).close()
     job = Thread(target=lambda: kept[0].scalar(text("SELECT pg_sleep(2.5)")))
     job.start()
-    wait_until(lambda: kept[0].connection.info.transaction_status.name == "ACTIVE", LONG)
+    driver = kept[0].connection.driver_connection
+    wait_until(lambda: driver.info.transaction_status.name == "ACTIVE", LONG)
 
     assert answer(app, ask).status_code == 503
 
