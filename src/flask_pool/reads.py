@@ -30,10 +30,11 @@ STALE_PLAN = "0A000"  # "cached plan must not change result type"
 class Read:
     """One statement that may be sent without a transaction."""
 
-    __slots__ = ("cursor", "over", "proven", "switched", "use")
+    __slots__ = ("cursor", "harmless", "over", "proven", "switched", "use")
 
     def __init__(self) -> None:
         self.over = False  # what is loaded from its result may carry its options
+        self.harmless = False  # its text and its connection: a replica could do the same
         self.proven = False
         self.use: Use | None = None
         self.cursor: Any = None
@@ -58,16 +59,15 @@ def read(state: ORMExecuteState) -> Result[Any] | None:
     if pools is None:  # an application that shares `db` and is without a pool
         return None
     if pools.replicas is not None:
-        found: Result[Any] | None = pools.replicas.read(state, request, send)
+        found: Result[Any] = pools.replicas.read(state, request)
         return found
-    return send(state)
+    return send(state, Read())
 
 
-def send(state: ORMExecuteState, bind: Any = None) -> Result[Any]:
+def send(state: ORMExecuteState, first: Read) -> Result[Any]:
     """Send the statement; once more if its connection died and nothing else can be missed."""
-    first = Read()
     try:
-        return _invoke(state, first, bind)
+        return invoke(state, first)
     except DBAPIError as error:
         if not first.proven or first.use is None:
             raise
@@ -79,10 +79,11 @@ def send(state: ORMExecuteState, bind: Any = None) -> Result[Any]:
                 observer.retried()
         elif not _needs_fresh_plan(error, first):
             raise
-    return _invoke(state, Read(), bind)
+    return invoke(state, Read())
 
 
-def _invoke(state: ORMExecuteState, mark: Read, bind: Any) -> Result[Any]:
+def invoke(state: ORMExecuteState, mark: Read, bind: Any = None) -> Result[Any]:
+    """Send the statement as a read, once."""
     state.session.info[READ] = mark
     try:
         return state.invoke_statement(
@@ -169,14 +170,16 @@ def before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -
             use.note_other()
             return
         use.reads += 1
-        mark.proven = True  # switching fails only if the connection has died
+        mark.harmless = mark.proven = True  # switching fails only if the connection has died
         use.switched = cursor.connection  # noted first: an interruption must not leave it unnoted
         use.switched.autocommit = mark.switched = True
-    elif use.reads or use.other:  # its transaction has begun
+        return
+    mark.harmless = True
+    if use.reads or use.other:  # its transaction has begun
         use.note_other()
-    else:
-        use.reads += 1
-        mark.proven = True
+        return
+    use.reads += 1
+    mark.proven = True
 
 
 def before_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
