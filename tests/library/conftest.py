@@ -77,20 +77,19 @@ class Database:
 
     def kill(self, app: Flask) -> None:
         """Close every connection of an application's pools from the server's side."""
-        entries = [
-            entry
+        found: list[Any] = [
+            entry.dbapi_connection
             for engine in app.extensions["pool"].engines.values()
             if isinstance(engine.pool, FairQueuePool)
             for entry in engine.pool._entries
             if entry.dbapi_connection is not None
         ]
         if self.server is None:
-            for entry in entries:
-                entry.dbapi_connection.close()
+            for connection in found:
+                connection.close()
             return
         self.server.kill_backends(self.name)
-        for entry in entries:  # its connection may be gone by now
-            wait_until(lambda entry=entry: is_dead(entry.dbapi_connection), LONG, 0.005)
+        wait_until(lambda: all(map(is_dead, found)), LONG, 0.005)
 
 
 def is_dead(connection: Any) -> bool:
@@ -221,7 +220,7 @@ def single(make_app: Make, tables: None) -> Flask:
 
 
 @pytest.fixture
-def engine(app: Flask) -> Engine:
+def engine(app: Flask) -> Any:
     """The application's engine."""
     return engine_of(app)
 

@@ -170,9 +170,7 @@ def names_in(app: Flask) -> None:
 
 
 @on("postgresql")
-def test_a_child_watches_its_connections_too(
-    make_app: Callable[..., Flask], tables: None
-) -> None:
+def test_a_child_watches_its_connections_too(make_app: Callable[..., Flask], tables: None) -> None:
     app = make_app(SQLALCHEMY_STATEMENT_TIMEOUT=30, POOL_HELD_WARNING=0.1)
     with app.app_context():
         names()

@@ -237,9 +237,7 @@ def test_a_stream_that_forgets_its_connection_is_named_at_its_end(
     assert len(leaks(caplog)) == 1
 
 
-def test_a_request_that_fails_is_told_of_too(
-    app: Flask, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_request_that_fails_is_told_of_too(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     app.testing = False
 
     def view() -> None:

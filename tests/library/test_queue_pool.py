@@ -237,7 +237,10 @@ def test_too_many_waiters_are_refused_at_once(make: Make) -> None:
     with ThreadPoolExecutor(1) as threads:
         held = engine.connect()
         waiter = in_line(engine, threads)
-        with pytest.raises(PoolTimeoutError, match="max_waiting=1 reached: 1 thread is already waiting for a connection"):
+        with pytest.raises(
+            PoolTimeoutError,
+            match="max_waiting=1 reached: 1 thread is already waiting for a connection",
+        ):
             engine.connect()
         held.close()
         waiter.result(LONG).close()

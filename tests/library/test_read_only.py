@@ -96,15 +96,11 @@ def test_a_read_only_transaction_of_the_application_is_its_own(app: Any) -> None
 
 
 @on("mariadb")
-def test_a_mariadb_that_is_read_only_is_left(
-    make_app: Make, app: Any, database: Database
-) -> None:
+def test_a_mariadb_that_is_read_only_is_left(make_app: Make, app: Any, database: Database) -> None:
     """`--read-only` binds all but administrators."""
     user, password = f"plain_{database.name[-6:]}", "only-for-these-tests"
     database.rows(f"CREATE USER {user}@127.0.0.1 IDENTIFIED BY '{password}'")
-    database.rows(
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {database.name}.* TO {user}@127.0.0.1"
-    )
+    database.rows(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {database.name}.* TO {user}@127.0.0.1")
     url = engine_of(app).url.set(username=user, password=password)
     plain = make_app(url.render_as_string(hide_password=False))
     run(plain, names)
@@ -135,11 +131,11 @@ def test_several_hosts_are_asked_for_the_one_that_writes(
     asked: list[Any] = []
 
     run(app, add, "POST")
-    event.listen(
-        engine_of(app),
-        "do_connect",
-        lambda dialect, record, cargs, cparams: asked.append(dict(cparams)) and None,
-    )
+
+    @event.listens_for(engine_of(app), "do_connect")
+    def note(dialect: Any, record: Any, cargs: Any, cparams: dict[str, Any]) -> None:
+        asked.append(dict(cparams))
+
     with engine_of(app).connect(), engine_of(app).connect():
         pass
 

@@ -33,6 +33,7 @@ from .conftest import (
 
 URI = "SQLALCHEMY_DATABASE_URI"
 
+
 def read() -> Any:
     return db.session.scalars(select(Item.name).order_by(Item.id)).all()
 
@@ -43,9 +44,7 @@ def add() -> None:
 
 
 @pytest.fixture
-def trips(
-    make_app: Make, database: Database, proxy: OpenProxy, tables: None
-) -> Callable[..., int]:
+def trips(make_app: Make, database: Database, proxy: OpenProxy, tables: None) -> Callable[..., int]:
     """Count the round trips of a request on a connection that is there."""
     counting = proxy(database.server.port)
     app = make_app(database.url(counting.port))
@@ -90,9 +89,7 @@ def test_a_safe_request_reads_without_a_transaction(app: Flask) -> None:
 
 
 @on("postgresql")
-def test_a_read_leaves_no_lock_on_its_table(
-    app: Flask, database: Database, make_app: Make
-) -> None:
+def test_a_read_leaves_no_lock_on_its_table(app: Flask, database: Database, make_app: Make) -> None:
     """DDL of others need not wait for the request's end."""
 
     def view() -> None:
@@ -269,9 +266,7 @@ def test_a_listener_of_the_application_that_sets_the_level_counts(
         "SET default_transaction_isolation = 'repeatable read'",
     ],
 )
-def test_the_level_is_asked_again_after_a_set(
-    make_app: Make, tables: None, statement: str
-) -> None:
+def test_the_level_is_asked_again_after_a_set(make_app: Make, tables: None, statement: str) -> None:
     app = make_app(SQLALCHEMY_POOL_SIZE=1, SQLALCHEMY_MAX_OVERFLOW=0)
 
     def change() -> object:
