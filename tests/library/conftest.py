@@ -12,7 +12,6 @@ from flask.testing import FlaskClient, FlaskCliRunner
 from flask_sqlalchemy import SQLAlchemy
 from servers import MariaDB, PostgreSQL, Proxy, wait_until
 from sqlalchemy import BigInteger, ForeignKey, Integer, String, text
-from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from werkzeug.test import TestResponse
 
@@ -111,8 +110,9 @@ def on(*names: str) -> pytest.MarkDecorator:
 
 
 # what is no driver's own is shown on two; the third is left to make check
-ALL = kinds("sqlite", "postgresql") + [
-    pytest.param("mariadb", marks=[pytest.mark.needs("mariadb"), pytest.mark.repeat])
+ALL = [
+    *kinds("sqlite", "postgresql"),
+    pytest.param("mariadb", marks=[pytest.mark.needs("mariadb"), pytest.mark.repeat]),
 ]
 
 

@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 from flask_pool import errors
 from flask_pool.errors import REASONS, ConnectionReclaimed, reason_of
 
-from .conftest import Database, Item, Make, Seen, answer, db, engine_of, on, run, store
+from .conftest import LONG, Database, Item, Make, Seen, answer, db, engine_of, on, run, store
 
 METHODS = pytest.mark.parametrize("method", ["GET", "POST"])
 
@@ -47,6 +47,15 @@ def test_an_exhausted_pool_is_503_and_then_all_is_well(make_app: Make, method: s
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert REASONS["exhausted"] in refused.text
     assert seen.reasons == []  # counted where it is raised: by the pool
+    assert answer(app, ask).text == "1"
+
+
+def test_too_many_waiters_are_503_at_once(make_app: Make) -> None:
+    app = make_app(SQLALCHEMY_POOL_TIMEOUT=LONG, SQLALCHEMY_MAX_WAITING=0)
+
+    refused = exhausted(app)
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert answer(app, ask).text == "1"
 
 

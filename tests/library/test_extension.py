@@ -259,7 +259,7 @@ def test_a_connect_listener_of_the_application_changes_the_password(
 ) -> None:
     """Situation 5: credentials that change."""
     url = make_url(database.url())
-    wrong = url.set(password="old").render_as_string(hide_password=False)  # noqa: S106
+    wrong = url.set(password="old").render_as_string(hide_password=False)
     calls: list[Any] = []
 
     def token(dialect: Any, record: Any, cargs: Any, cparams: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ def fork_in_c() -> int:
 
 
 def in_child(work: Callable[[], object], fork: Callable[[], int] = fork_in_python) -> int:
-    """Run something in a child, and give its exit code: 0, 1 for a database error, 2 for another."""
+    """Run something in a child; give 0, or 1 for a database error, or 2 for another."""
     child = fork()
     if child == 0:
         code = 2

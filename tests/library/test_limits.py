@@ -1,4 +1,4 @@
-"""Time limits: of statements, of a silent network, of a frozen server; and who holds connections."""
+"""Time limits: of statements, of a silent network, of a frozen server; and who holds long."""
 
 from __future__ import annotations
 

@@ -307,7 +307,7 @@ def test_what_would_be_lost_on_mariadb_is_not_run_once_more(
 
 @on("postgresql")
 def test_an_unsafe_request_is_not_run_once_more(app: Flask, kill: Kill) -> None:
-    not_again(app, kill, str, "POST")
+    not_again(app, kill, lambda: None, "POST")
 
 
 @on("postgresql")
@@ -322,6 +322,21 @@ def test_a_lock_of_an_earlier_transaction_counts_too(app: Flask, kill: Kill) -> 
             own.commit()
             kill()
             own.execute(text("SELECT 1"))
+
+    assert answer(app, view).status_code == 503
+    assert seen.retries == 0
+
+
+@on("postgresql")
+def test_what_a_view_sent_by_itself_after_reads_counts(app: Flask, kill: Kill) -> None:
+    """A lock outlives its transaction; the Connection was asked for after the first read."""
+    seen = Seen(app)
+
+    def view() -> None:
+        names()
+        db.session.connection().execute(text("SELECT pg_advisory_lock(3)"))
+        kill()
+        names()
 
     assert answer(app, view).status_code == 503
     assert seen.retries == 0

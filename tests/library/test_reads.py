@@ -1,4 +1,4 @@
-"""Reads without a transaction: their round trips, what is never proven, and what a failed one leaves."""
+"""Reads without a transaction: round trips, what is never proven, and what a failed one leaves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from flask import Flask, g, stream_with_context
-from sqlalchemy import event, func, insert, literal, select, text
+from sqlalchemy import event, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -28,7 +28,6 @@ from .conftest import (
     on,
     run,
     store,
-    stored,
 )
 
 URI = "SQLALCHEMY_DATABASE_URI"
