@@ -24,7 +24,8 @@ from ..reads import Read, invoke, send
 from ..requests import RequestState, current
 from ..settings import SettingError
 from ..sql import only_reads
-from ..uses import USE, Use
+from ..connections import USE
+from ..uses import Use
 from .positions import QUESTIONS, UNKNOWN, ask, covers
 from .servers import PATIENCE, SELDOM, SOON, History, Server, is_foreign, stamp
 from .tokens import RENEWED, Token, tell, told
