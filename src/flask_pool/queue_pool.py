@@ -366,9 +366,9 @@ class FairQueuePool(QueuePool):
         """Have whatever a child process does with its parent's connections fail in the child."""
         for entry in list(self._left_behind):
             if entry.dbapi_connection is not None and cut(entry.dbapi_connection):
-                in_use = entry.fairy_ref and entry.fairy_ref()
-                if in_use:  # its session ends without an error: there is nothing to roll back
-                    in_use.invalidate()
+                in_use = cast(Any, entry).fairy_ref
+                if in_use and in_use():  # so its session ends without an error: nothing is sent
+                    in_use().invalidate()
 
 
 class _Times:
