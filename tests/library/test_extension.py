@@ -159,7 +159,9 @@ def test_a_bind_has_the_promises_of_the_first(
 ) -> None:
     own = make_app().config[URI]
     app, apart = Flask("binds"), SQLAlchemy()
-    app.config.update({URI: "sqlite://", BINDS: {"other": own}, "SQLALCHEMY_STATEMENT_TIMEOUT": 7.5})
+    app.config.update(
+        {URI: "sqlite://", BINDS: {"other": own}, "SQLALCHEMY_STATEMENT_TIMEOUT": 7.5}
+    )
 
     class There(apart.Model):  # type: ignore[name-defined, misc]
         __tablename__ = "pool_items"
@@ -171,10 +173,10 @@ def test_a_bind_has_the_promises_of_the_first(
 
     @app.get("/")
     def view() -> str:
-        found = apart.session.scalars(select(There.name)).all()
+        found = list(apart.session.scalars(select(There.name)))
         if database.kind == "postgresql":
             database.kill(app)
-            found += apart.session.scalars(select(There.name)).all()
+            found += apart.session.scalars(select(There.name))
         return ",".join(found)
 
     with app.app_context():
@@ -257,7 +259,7 @@ def test_a_connect_listener_of_the_application_changes_the_password(
 ) -> None:
     """Situation 5: credentials that change."""
     url = make_url(database.url())
-    wrong = url.set(password="old").render_as_string(hide_password=False)  # noqa: S106
+    wrong = url.set(password="old").render_as_string(hide_password=False)
     calls: list[Any] = []
 
     def token(dialect: Any, record: Any, cargs: Any, cparams: dict[str, Any]) -> None:

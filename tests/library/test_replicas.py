@@ -138,9 +138,7 @@ def add_views(app: Flask) -> None:
     @app.post("/core")
     def add_with_core() -> Any:
         with db.engine.begin() as connection:
-            found = connection.scalar(
-                text("INSERT INTO users (name) VALUES ('core') RETURNING id")
-            )
+            found = connection.scalar(text("INSERT INTO users (name) VALUES ('core') RETURNING id"))
         return str(found), 201
 
     @app.post("/raw")
@@ -156,9 +154,7 @@ def add_views(app: Flask) -> None:
     @app.post("/autocommit")
     def add_in_autocommit() -> Any:
         with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            found = connection.scalar(
-                text("INSERT INTO users (name) VALUES ('auto') RETURNING id")
-            )
+            found = connection.scalar(text("INSERT INTO users (name) VALUES ('auto') RETURNING id"))
         return str(found), 201
 
     @app.get("/users/<int:number>")
