@@ -33,6 +33,7 @@ CLIENTS, ROUNDS, READS = 20, 5, 7  # reads after each write
 LATE = "3s"
 LOOKS = 45  # at a server in a second, at most
 SECRET = "0123456789abcdef0123456789abcdef"
+TABLE = "CREATE TABLE users (id SERIAL PRIMARY KEY, name VARCHAR(50) NOT NULL)"
 STANDBY = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'in_hot_standby'"
 
 
@@ -161,6 +162,14 @@ def add_views(app: Flask) -> None:
             )
         return str(found), 201
 
+    @app.post("/look_and_write")
+    def look_and_write() -> Any:
+        db.session.scalars(select(User)).all()
+        time.sleep(3)
+        db.session.add(User(name="late"))
+        db.session.commit()
+        return "", 201
+
     @app.get("/users/<int:number>")
     def show(number: int) -> Any:
         user = db.session.get(User, number)
@@ -270,7 +279,7 @@ def together(*tasks: Callable[[], Any]) -> list[Any]:
 def calm() -> Iterator[Cluster]:
     """Give a primary and two standbys, which tests leave as they found them."""
     with cluster(2) as found:
-        found.primary.rows("CREATE TABLE users (id SERIAL PRIMARY KEY, name VARCHAR(50) NOT NULL)")
+        found.primary.rows(TABLE)
         for standby in found.standbys:
             standby.catch_up()
         yield found
@@ -280,7 +289,7 @@ def calm() -> Iterator[Cluster]:
 def doomed() -> Iterator[Cluster]:
     """Give a primary and a standby that a test may end."""
     with cluster(1) as found:
-        found.primary.rows("CREATE TABLE users (id SERIAL PRIMARY KEY, name VARCHAR(50) NOT NULL)")
+        found.primary.rows(TABLE)
         found.standbys[0].catch_up()
         yield found
 
