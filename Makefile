@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(PATH):$(shell printf '%s:' "$$HOME"/.pyenv/versions/3.*/bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint lock bench clean
+.PHONY: help demo test check lint wheel lock docs bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -28,15 +28,21 @@ check: .venv/bin/tox ## run the rest: style, types, other Pythons, lowest versio
 lint: .venv/bin/tox ## check style and types
 	@.venv/bin/tox run -e lint,types
 
+wheel: .venv/bin/hatchling ## build the library into the template; another wheel gets another version
+	@.venv/bin/python tests/wheel.py
+
 lock: .venv/bin/cookiecutter ## renew the locks that the template holds, one per driver
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 		for driver in sqlite postgresql mysql; do \
 			.venv/bin/cookiecutter --no-input --output-dir "$$folder" . \
 				project_slug="a_$$driver" database_url="$$driver:///app" > /dev/null && \
 			$(MAKE) -C "$$folder/a_$$driver" lock UPGRADE=1 && \
-			cp "$$folder/a_$$driver/requirements.txt" \
-				"{{cookiecutter.project_slug}}/locks/$$driver.txt" || exit 1; \
+			sed 1d "$$folder/a_$$driver/requirements.txt" \
+				> "{{cookiecutter.project_slug}}/locks/$$driver.txt" || exit 1; \
 		done
+
+docs: .venv/bin/tox ## build the documentation
+	@.venv/bin/tox run -e docs
 
 bench: .venv/bin/tox ## measure the project side by side with others
 	@.venv/bin/tox run -e bench
@@ -56,3 +62,7 @@ clean: ## remove all that the other commands made
 
 .venv/bin/tox: | .venv/bin/python
 	@.venv/bin/pip install --quiet 'tox>=4.30' 'tox-uv>=1.29'
+
+.venv/bin/hatchling: pyproject.toml | .venv/bin/python
+	@.venv/bin/pip install --quiet $$(sed -n 's/^wheel = \["\(.*\)"\]$$/\1/p' pyproject.toml)
+	@touch $@

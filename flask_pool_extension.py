@@ -15,12 +15,13 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import click
 from cookiecutter.config import get_user_config  # type: ignore[import-untyped]
 from cookiecutter.exceptions import CookiecutterException  # type: ignore[import-untyped]
 from cookiecutter.utils import work_in  # type: ignore[import-untyped]
-from jinja2 import Environment
+from jinja2 import Environment, Template, pass_environment
 from jinja2.ext import Extension
 from slugify import slugify
 
@@ -81,6 +82,19 @@ def generated_files(answers: dict[str, Any]) -> list[str]:
     return sorted(name.replace(STORED, answers["project_slug"]) for name in names)
 
 
+def library_wheel() -> Path:
+    """Return the library's wheel, which the project carries."""
+    (wheel,) = Path(__file__).with_name(STORED).glob("vendor/*.whl")
+    return wheel
+
+
+@pass_environment
+def library_template(environment: Environment, name: str) -> Template:
+    """Return a template of the library, to include it."""
+    with ZipFile(library_wheel()) as wheel:
+        return environment.from_string(wheel.read(f"flask_pool/{name}").decode())
+
+
 def kept_copy(answers: dict[str, Any]) -> list[str]:
     """Say where cookiecutter keeps these answers; nothing under cruft, which does not."""
     if "_repo_dir" not in answers:
@@ -131,6 +145,8 @@ class Answers(Extension):
         for function in (*filters, generated_files, kept_copy):
             environment.filters[function.__name__] = function
         environment.globals["copy_mark"] = copy_mark
+        environment.globals["library_wheel"] = library_wheel
+        environment.globals["library_template"] = library_template
 
 
 def forget_this_module() -> None:

@@ -18,7 +18,8 @@ from .run import Results, run
 from .sections import NAMES
 
 FOLDER = Path(__file__).with_name("results")
-DOCS, README = ROOT / "docs", ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGE = DOCS / "benchmarks.md"
 
 
 def main() -> None:
@@ -61,15 +62,15 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def _keep(results: Results, name: str) -> None:
-    """Write the data and the block for the README; what is published is in the README too."""
+    """Write the data and the block of figures; a whole run replaces the one in the documentation."""
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     block = markdown.block(results)
     (FOLDER / f"{name}.md").write_text(block)
     if name == "latest":
-        before, heading, rest = README.read_text().partition("## Measured\n")
+        before, heading, rest = PAGE.read_text("utf-8").partition("## Measured\n")
         after = rest[rest.index("\n## ") :]
-        README.write_text(f"{before}{heading}\n{block}{after}")
+        PAGE.write_text(f"{before}{heading}\n{block}{after}", "utf-8")
 
 
 def _draw(results: Results, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The block for the README: the main figures, what they compare, and how to repeat them."""
+"""The block for docs/benchmarks.md: the main figures, what they compare, how to repeat them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LATER = ("range", "failed", "MiB")  # what the JSON has besides
 
 def block(results: Results) -> str:
     """Give the Markdown."""
-    parts = [_what(results), "", "![Requests per second, side by side](docs/benchmark.svg)", ""]
+    parts = [_what(results), "", "![Requests per second, side by side](benchmark.svg)", ""]
     for cell in cells(results, section="view", workers=1):
         parts += [f"`{VIEW}` by {cell['clients']} clients, one worker, PostgreSQL beside it:", ""]
         parts += [*_markdown(full(cell).without(*LATER)), ""]
@@ -38,7 +38,7 @@ def _what(results: Results) -> str:
     gunicorn, machine = facts["gunicorn"], facts["machine"]
     rounds = sorted({result["rounds"] for cell in results["cells"] for result in cell["results"]})
     text = (
-        "Every engine serves the same view, [one text](benchmarks/apps/views.py) with the query "
+        "Every engine serves the same view, one text (`benchmarks/apps/views.py`) with the query "
         "`db.session.scalars(select(User).order_by(User.id).limit(100))`, on a table of ten rows. "
         f"gunicorn is the same on every side: {gunicorn['worker_class']}, {gunicorn['threads']} "
         "threads a worker, nothing pinned to a core. PostgreSQL, the load and the proxy that makes "
@@ -97,9 +97,8 @@ def _how(results: Results) -> list[str]:
     )
     what = (
         "The run bakes the template, starts a private PostgreSQL and MariaDB, and removes all of "
-        "it. What it compares is in [benchmarks/apps](benchmarks/apps), every figure in "
-        "[benchmarks/results/latest.json](benchmarks/results/latest.json). Rates depend on the "
-        "machine, ratios less so, round trips not at all."
+        "it. What it compares is in `benchmarks/apps`, every figure in "
+        "`benchmarks/results/latest.json`."
     )
     return [
         measured,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import uv
+import installing
 from bake import bake_into, copy_template
 from servers.workshop import make_folder
 
@@ -97,15 +96,7 @@ def build(folder: Path) -> Project:
     """Bake the template and install the project with the newest versions that it accepts."""
     template = copy_template(folder / "template" / "flask-pool")
     path = bake_into(folder / "baked", template, project_slug=SLUG, docker="no", ci="none").path
-    install(path, ".[mysql,postgresql]", "psycopg-pool>=3.2", "pytest>=8.4")
+    installing.install(
+        path, installing.make_environment(path / ".venv"), "psycopg-pool>=3.2", "pytest>=9"
+    )
     return Project(path, template)
-
-
-def install(path: Path, *packages: str) -> None:
-    """Make a project's environment and install it there, editable, as its Makefile does."""
-    tool, python = uv.find_uv_bin(), str(path / ".venv" / "bin" / "python")
-    for command in (
-        ["venv", "--quiet", "--python", sys.executable, ".venv"],
-        ["pip", "install", "--quiet", "--python", python, "--editable", *packages],
-    ):
-        subprocess.run([tool, *command], cwd=path, env=clean_environment(), check=True)

@@ -41,6 +41,8 @@ def keep_chosen() -> None:
     keep_one("licenses", LICENSES, ANSWERS["license"], "LICENSE")
     driver = ANSWERS["__driver"]
     keep_one("locks", LOCKS, f"{driver}.txt", "requirements.txt")
+    lock = Path("requirements.txt")
+    lock.write_bytes(b"-r vendor/lock.txt\n" + lock.read_bytes())
     database = f"compose.{driver}.yaml" if ANSWERS["ci"] == "github" else ""
     keep_one(".github/databases", CI_DATABASES, database, ".github/compose.yaml")
 

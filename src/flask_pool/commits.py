@@ -10,9 +10,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
-from .connections import Socket, ask_socket
+from .connections import USE, Socket, ask_socket
 from .reads import USES
-from .uses import USE, Use
+from .uses import Use
 
 HUNG_UP = "the server closed the connection before COMMIT was sent"
 IN_TRANSACTION = 0x0001  # SERVER_STATUS_IN_TRANS of MySQL's protocol

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from .connections import limit_silence
-from .errors import WAS_READ_ONLY, is_read_only
+from .connections import WAS_READ_ONLY, limit_silence
+from .errors import is_read_only
 from .options import Settings
 from .queue_pool import FairQueuePool
 
@@ -23,7 +23,7 @@ HANDSHAKE = "flask_pool.handshake"
 logger = logging.getLogger(__name__)
 
 
-class Servers:
+class Hosts:
     """Where psycopg's connections lead: to one of several hosts, and perhaps to a pooler."""
 
     def __init__(self, engine: Engine) -> None:
@@ -41,7 +41,9 @@ class Servers:
             # a silent host that is named before costs each connection its timeout
             places = _places(cparams)
             places.sort(key=lambda place: place != self.primary)
-            cparams["host"], cparams["port"] = (",".join(each) for each in zip(*places, strict=True))
+            cparams["host"], cparams["port"] = (
+                ",".join(each) for each in zip(*places, strict=True)
+            )
         if self.pooler:
             cparams.pop("options", None)
             cparams["prepare_threshold"] = None
@@ -111,5 +113,3 @@ def prepare_sqlite(connection: Any, record: ConnectionPoolEntry) -> None:
     # the file remembers its mode; who comes while another process sets it need not wait
     with contextlib.suppress(Exception):
         connection.execute("PRAGMA journal_mode = WAL")
-
-

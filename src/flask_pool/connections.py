@@ -15,6 +15,12 @@ from enum import Enum
 from typing import Any
 
 RDHUP = getattr(select, "POLLRDHUP", 0)  # Linux alone has it; elsewhere a ping has to tell
+# what the record of a connection remembers
+USE = "flask_pool.use"
+WAS_READ_ONLY = "flask_pool.was_read_only"
+RECLAIMED = "flask_pool.reclaimed"
+SHUT_DOWN = "flask_pool.shut_down"
+
 DEAD_EVENTS = RDHUP | getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
 
 _refusing = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

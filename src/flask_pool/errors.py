@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import ServiceUnavailable
 
+from .connections import RECLAIMED, SHUT_DOWN, USE, WAS_READ_ONLY
 from .observer import Observer
 
 RETRY_AFTER = 1  # seconds; a pool that is full or a database that restarts needs no longer
@@ -69,11 +70,6 @@ READ_ONLY_TRANSACTION = "25006"
 # what PostgreSQL reports of itself, without being asked
 READ_ONLY_STATUS = ("in_hot_standby", "default_transaction_read_only")
 
-# what the record of a connection remembers
-WAS_READ_ONLY = "flask_pool.was_read_only"
-RECLAIMED = "flask_pool.reclaimed"
-SHUT_DOWN = "flask_pool.shut_down"
-
 # what only the connection could tell of a driver's error, asked by `reason_of`
 _noted: WeakKeyDictionary[BaseException, str] = WeakKeyDictionary()
 
@@ -90,7 +86,7 @@ class DatabaseUnavailable(ServiceUnavailable):
         self.reason = reason
 
 
-class PoolExhausted(PoolTimeoutError, ServiceUnavailable):
+class TimeoutError(PoolTimeoutError, ServiceUnavailable):  # noqa: A001 - as there
     """No connection was returned in time: SQLAlchemy's TimeoutError, and Werkzeug's 503."""
 
     # SQLAlchemy has a `code` of its own, which Werkzeug would take for the status
@@ -105,11 +101,11 @@ class PoolExhausted(PoolTimeoutError, ServiceUnavailable):
     def __str__(self) -> str:
         return self.message
 
-    def __reduce__(self) -> tuple[type[PoolExhausted], tuple[str]]:
+    def __reduce__(self) -> tuple[type[TimeoutError], tuple[str]]:
         return type(self), (self.message,)
 
 
-class TooManyWaiting(PoolExhausted):
+class TooManyWaiting(TimeoutError):
     """Refused at once, as `max_waiting` threads are already waiting for a connection."""
 
 
@@ -123,22 +119,27 @@ def reason_of(error: BaseException) -> str | None:
         return "exhausted"
     if not isinstance(error, DBAPIError):
         return None
-    found = _noted.get(error.orig) if error.orig is not None else None
-    return found or _reason_given(error.orig) or (
-        "unavailable" if error.connection_invalidated else None
-    )
+    lost = "unavailable" if error.connection_invalidated else None
+    return _noted_of(error.orig) or _reason_given(error.orig) or lost
+
+
+def _noted_of(error: BaseException | None) -> str | None:
+    try:
+        return _noted.get(error) if error is not None else None
+    except TypeError:  # not a driver's: Python's own take no weak references
+        return None
 
 
 def init_app(app: Flask, observers: Iterable[Observer]) -> None:
     """Answer 503 for what passes; leave the rest as it would be without this."""
     throttles = {reason: Throttle() for reason in REASONS}
+    handlers = app.error_handler_spec[None][None]
 
-    @app.errorhandler(SQLAlchemyError)
     def answer(error: SQLAlchemyError) -> ResponseReturnValue:
         reason = reason_of(error)
         if reason is None:
             # the handler that would have been asked without this one
-            other = app.error_handler_spec[None][None].get(Exception)
+            other = handlers.get(Exception)
             if other is None:
                 raise error
             answer: ResponseReturnValue = app.ensure_sync(other)(error)
@@ -151,6 +152,9 @@ def init_app(app: Flask, observers: Iterable[Observer]) -> None:
         said = " ".join([*str(original).split(), *getattr(original, "__notes__", ())])
         throttles[reason].warning(f"503 {reason}: {type(error).__name__}: {said}")
         return app.handle_http_exception(DatabaseUnavailable(reason))
+
+    if SQLAlchemyError not in handlers:  # the application's own wins
+        app.register_error_handler(SQLAlchemyError, answer)
 
 
 class Throttle:
@@ -177,6 +181,8 @@ def note_error(context: ExceptionContext) -> None:
     if not isinstance(error, driver.Error):
         return
     info = _info(context)
+    if USE in info:
+        info[USE].failed = True
     if RECLAIMED in info:
         raise ConnectionReclaimed(info[RECLAIMED]) from error
     if SHUT_DOWN in info:
@@ -200,7 +206,7 @@ def _info(context: ExceptionContext) -> dict[str, Any]:
     if connection is None or connection.closed or connection.invalidated:
         return {}
     try:
-        return connection.info  # type: ignore[return-value]
+        return connection.info
     except NotImplementedError:  # SQLAlchemy asks a new connection for the server's version
         return {}
 

@@ -6,7 +6,7 @@ import atexit
 import gc
 import logging
 import weakref
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
@@ -18,7 +18,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import Pool as SQLAlchemyPool
 
 from . import commits, connecting, errors, options, reads, settings, uses, watcher
 from .observer import Observer
@@ -58,15 +58,16 @@ class Pools:
         """Tell whether safe requests find a replica while the primary is away."""
         return self.replicas is not None and self.replicas.answer()
 
-    def unpooled(self, name: str, **changes: Any) -> Engine:
-        """Return a new engine that connects as this one does, to each connection anew."""
-        return self.another(name, poolclass=NullPool, **changes)
-
-    def another(self, name: str, **changes: Any) -> Engine:
-        """Return a new engine that connects as this one does, with a pool as it is given."""
+    def another(self, name: str, poolclass: type[SQLAlchemyPool], **numbers: Any) -> Engine:
+        """Return a new engine whose pool, of this class, makes connections as this one's does."""
         engine = self.engines[name]
-        connect = engine.pool._creator  # the dialect's, or the application's own
-        return create_engine(engine.url, creator=connect, **changes)
+        own: Any = engine.pool  # its creator is the dialect's with its listeners, or the application's
+        made = create_engine(engine.url, creator=own._creator, poolclass=poolclass, **numbers)
+        for listener in own.dispatch.connect.listeners:
+            event.listen(made, "connect", listener)
+        if isinstance(made.pool, FairQueuePool):
+            made.pool.try_again = getattr(own, "try_again", None)
+        return made
 
 
 class Pool:
@@ -90,7 +91,7 @@ class Pool:
         if found["SERVER_TIMING"] is None:
             found["SERVER_TIMING"] = app.debug
         recycle = "SQLALCHEMY_POOL_RECYCLE"
-        with options.in_config(app, db, found | {recycle: given.get(recycle)}):
+        with options.in_config(app, db, found | {recycle: given.get(recycle)}) as added:
             db.init_app(app)
         app.extensions["pool"] = pools = Pools(found)
         with app.app_context():
@@ -104,7 +105,8 @@ class Pool:
             lag = found["SQLALCHEMY_REPLICA_LAG"]
             pools.replicas = Replicas(pools.engines["default"], replicas, lag)
             pools.engines |= replicas
-        listen(app, db, pools)
+        resets = {name or "default" for name, each in added.items() if options.RESET in each}
+        listen(app, db, pools, resets)
         errors.init_app(app, pools.observers)
 
         # what operators use; an application does without its folder
@@ -114,26 +116,24 @@ class Pool:
         _close_at_exit()  # before ops counts for the last time
 
 
-def listen(app: Flask, db: SQLAlchemy, pools: Pools) -> None:
-    """Register every listener of the library: what happens to whom is to be seen here."""
-    for engine in pools.engines.values():
+def listen(app: Flask, db: SQLAlchemy, pools: Pools, resets: Container[str]) -> None:
+    """Register every listener of the library; `resets` names the pools that it resets itself."""
+    for name, engine in pools.engines.items():
         driver = engine.dialect.driver
-        if driver not in options.KNOWN or not isinstance(engine, Engine):
-            continue
         if driver == "pysqlite":  # foreign keys, and a write-ahead log
             event.listen(engine, "connect", connecting.prepare_sqlite)
-        if options.is_memory(engine.url):
+        if engine.dialect.name not in options.FAMILIES or options.is_memory(engine.url):
             continue
         if driver == "psycopg":  # the last primary first; no start parameters behind a pooler
-            found = connecting.Servers(engine)
-            event.listen(engine, "do_connect", found.choose)
-            event.listen(engine, "connect", found.learn)
+            hosts = connecting.Hosts(engine)
+            event.listen(engine, "do_connect", hosts.choose)
+            event.listen(engine, "connect", hosts.learn)
         if driver == "pymysql":  # limits in time, for its handshake and for statements
             event.listen(engine, "do_connect", connecting.limit_handshake)
             limit = partial(connecting.limit_pymysql, pools.settings)
             event.listen(engine, "connect", limit, insert=True)
-            if engine.pool._reset_on_return.name == "reset_none":
-                event.listen(engine, "reset", partial(commits.reset, engine.dialect))
+        if name in resets:  # no ROLLBACK that its session has sent
+            event.listen(engine, "reset", partial(commits.reset, engine.dialect))
         # what happens to connections
         event.listen(engine, "do_connect", uses.connecting)
         event.listen(engine, "connect", partial(uses.connected, engine))

@@ -20,9 +20,8 @@ from .settings import DEFAULTS
 Settings = Mapping[str, Any]
 
 JITTER = 0.1  # connections live for 90 to 100 % of the recycle time
-SQLITE = ("sqlite", "sqlite+pysqlite")
-PSYCOPG = ("postgresql+psycopg", "postgresql")
-KNOWN = ("psycopg", "pymysql", "pysqlite")  # drivers
+FAMILIES = ("sqlite", "postgresql", "mysql", "mariadb")
+RESET = "pool_reset_on_return"
 
 NOTHING: Settings = MappingProxyType({})
 
@@ -30,25 +29,32 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def in_config(app: Flask, db: SQLAlchemy, settings: Settings) -> Iterator[None]:
-    """Have the application's config ask for these engines, and put it back as it was."""
+def in_config(
+    app: Flask, db: SQLAlchemy, settings: Settings
+) -> Iterator[dict[str | None, dict[str, Any]]]:
+    """Have the application's config ask for these engines, and put it back as it was.
+
+    Gives what is added to each engine's options.
+    """
     config = app.config
     keys = ("SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_BINDS")
     before = {key: config[key] for key in keys if key in config}
     shared = dict(db._engine_options)  # what SQLAlchemy(engine_options=...) was given
     given = shared | dict(before.get(keys[0]) or {})
+    added: dict[str | None, dict[str, Any]] = {}
     uri = config.get("SQLALCHEMY_DATABASE_URI") or given.get("url")
     if uri is not None:
-        config[keys[0]] = given | engine_options(make_url(uri), settings, given)
-    binds = {}
-    for key, bind in (before.get(keys[1]) or {}).items():
+        added[None] = engine_options(make_url(uri), settings, given)
+        config[keys[0]] = given | added[None]
+    binds = dict(before.get(keys[1]) or {})
+    for key, bind in binds.items():
         own = shared | (dict(bind) if isinstance(bind, Mapping) else {"url": bind})
-        if "hide_parameters" in given:  # values of users are as private there
-            own.setdefault("hide_parameters", given["hide_parameters"])
-        binds[key] = own | engine_options(make_url(own["url"]), settings, own)
+        if "url" in own:
+            added[key] = engine_options(make_url(own["url"]), settings, own)
+            binds[key] = own | added[key]
     config[keys[1]] = binds
     try:
-        yield
+        yield added
     finally:
         for key in keys:
             config[key] = before.get(key, {})  # as Flask-SQLAlchemy leaves what was not set
@@ -58,13 +64,12 @@ def engine_options(
     url: URL, settings: Settings, given: Settings = NOTHING, *, replica: bool = False
 ) -> dict[str, Any]:
     """Return the arguments of `create_engine` that are added to those given."""
-    driver = driver_of(url)
-    if driver not in KNOWN:
+    if url.get_backend_name() not in FAMILIES:
         return {}
     if is_memory(url):
         logger.warning("in-memory SQLite: one connection; the pool's numbers do not apply to it")
         return {}
-    options = pool_options(url, settings, given)
+    driver, options = driver_of(url), pool_options(url, settings, given)
     if driver == "psycopg":
         arguments = _psycopg(url, settings, dict(given.get("connect_args") or {}))
         if replica:
@@ -75,9 +80,8 @@ def engine_options(
         if "connect_timeout" not in url.query:
             own.setdefault("connect_timeout", settings["SQLALCHEMY_CONNECT_TIMEOUT"])
         options["connect_args"] = own
-        # a `reset` listener sends the ROLLBACK, if one is needed
-        if not given.keys() & {"pool_reset_on_return"}:
-            options["pool_reset_on_return"] = None
+        if options.get("poolclass") is FairQueuePool and "pool_reset_on_return" not in given:
+            options[RESET] = None  # a listener sends the ROLLBACK, if one is needed
     return options
 
 
@@ -100,9 +104,11 @@ def is_memory(url: URL) -> bool:
 
 def pool_options(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
     """Return the pool's class and its arguments; those given win."""
-    poolclass = given.get("poolclass", FairQueuePool)
+    dialect: Any = url.get_dialect()
+    usual = dialect.get_pool_class(url)
+    poolclass = given.get("poolclass", FairQueuePool if usual is QueuePool else usual)
     if "pool" in given or not issubclass(poolclass, QueuePool):
-        return {}
+        return {}  # an asyncio driver's, or the application's own
     options: dict[str, Any] = {
         "poolclass": poolclass,
         "pool_size": settings["SQLALCHEMY_POOL_SIZE"],

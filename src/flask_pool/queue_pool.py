@@ -18,7 +18,8 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from .connections import Socket, ask_socket, cut
-from .errors import PoolExhausted, TooManyWaiting
+from .errors import TimeoutError as PoolTimeoutError
+from .errors import TooManyWaiting
 from .observer import Observer
 
 PATIENCE = 0.1  # seconds, at most, to wait for a connection that another thread returns
@@ -217,7 +218,7 @@ class FairQueuePool(QueuePool):
         self._step_out(waiter)  # unless its turn came just now
         if not waiter.served:
             self.tell("timed_out", monotonic() - asked)
-            raise PoolExhausted(
+            raise PoolTimeoutError(
                 f"QueuePool limit of size {self._size} overflow {self.capacity - self._size}"
                 f" reached, no connection was returned within {timeout:g} s"
             )

@@ -14,6 +14,7 @@ from typing import Any
 from flask import current_app
 from sqlalchemy.engine import Connection, Result
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import DefaultGenerator
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, SessionTransactionOrigin
 
 from .requests import current
@@ -29,20 +30,21 @@ STALE_PLAN = "0A000"  # "cached plan must not change result type"
 class Read:
     """One statement that may be sent without a transaction."""
 
-    __slots__ = ("connection", "harmless", "over", "proven", "use")
+    __slots__ = ("cursor", "harmless", "over", "proven", "switched", "use")
 
     def __init__(self) -> None:
         self.over = False  # what is loaded from its result may carry its options
         self.harmless = False  # its text and its connection: a replica could do the same
         self.proven = False
         self.use: Use | None = None
-        self.connection: Any = None  # the driver's
+        self.cursor: Any = None
+        self.switched = False  # psycopg's autocommit was on for it
 
     def end(self) -> None:
         """Put back what was switched for the statement."""
         self.over = True
-        if self.use is not None and self.use.autocommit:
-            put_back(self.use, self.connection)
+        if self.use is not None and self.use.switched is not None:
+            put_back(self.use)
 
 
 # the session
@@ -53,9 +55,11 @@ def read(state: ORMExecuteState) -> Result[Any] | None:
     request = current()
     if request is None or not request.safe or not _may_read(state):
         return None
-    replicas = current_app.extensions["pool"].replicas
-    if replicas is not None:
-        found: Result[Any] = replicas.read(state, request)
+    pools = current_app.extensions.get("pool")
+    if pools is None:  # an application that shares `db` and is without a pool
+        return None
+    if pools.replicas is not None:
+        found: Result[Any] = pools.replicas.read(state, request)
         return found
     return send(state, Read())
 
@@ -93,6 +97,8 @@ def _may_read(state: ORMExecuteState) -> bool:
     session = state.session
     if state.is_insert or state.is_update or state.is_delete or session.twophase:
         return False
+    if isinstance(state.statement, DefaultGenerator):  # a Sequence, whose result is a number
+        return False
     transaction = session.get_transaction()
     return transaction is None or (
         transaction.origin is SessionTransactionOrigin.AUTOBEGIN
@@ -116,13 +122,14 @@ def _needs_fresh_plan(error: DBAPIError, failed: Read) -> bool:
     A ROLLBACK has psycopg forget its prepared statements, as it does on the plain application
     after each request.
     """
-    connection: Any = failed.connection
-    if failed.use is None or not hasattr(connection, "pgconn"):
-        return False
-    failed.use.other = True
+    code = getattr(error.orig, "sqlstate", None)
+    if failed.use is None or not failed.switched or code is None:
+        return False  # None: the server was not asked
+    failed.use.note_other()
+    connection = failed.cursor.connection
     with suppress(Exception), connection.cursor() as cursor:
         cursor.execute("ROLLBACK TO SAVEPOINT failed_read", prepare=False)  # which is not there
-    if getattr(error.orig, "sqlstate", None) != STALE_PLAN:
+    if code != STALE_PLAN:
         return False
     connection.rollback()
     return True
@@ -151,25 +158,26 @@ def before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -
     if use is None:
         return
     use.start()
-    if use.autocommit:  # a listener of the application's sends something meanwhile
-        put_back(use, connection.connection.driver_connection)
+    if use.switched is not None:  # a listener of the application's sends something meanwhile
+        put_back(use)
     mark: Read | None = context.execution_options.get(READ)
-    if mark is None or mark.over or not only_reads(statement) or context.compiled is None:
+    if mark is None or mark.over or context.compiled is None or not only_reads(statement):
         _note_other(use, connection, cursor, statement)
         return
-    mark.use, mark.connection = use, connection.connection.driver_connection
+    mark.use, mark.cursor = use, cursor
     if context.dialect.driver == "psycopg":
         if not _may_switch(connection, cursor, context):
-            use.other = True
+            use.note_other()
             return
-        mark.harmless = True
-        use.autocommit = True  # noted first: an interruption must not leave it unnoted
-        mark.connection.autocommit = True
-    else:
-        mark.harmless = True
-        if use.reads or use.other:  # it is in a transaction that has begun
-            use.other = True
-            return
+        use.reads += 1
+        mark.harmless = mark.proven = True  # switching fails only if the connection has died
+        use.switched = cursor.connection  # noted first: an interruption must not leave it unnoted
+        use.switched.autocommit = mark.switched = True
+        return
+    mark.harmless = True
+    if use.reads or use.other:  # its transaction has begun
+        use.note_other()
+        return
     use.reads += 1
     mark.proven = True
 
@@ -179,6 +187,8 @@ def before_executemany(cursor: Any, statement: str, parameters: Any, context: An
     use = use_of(context.root_connection)
     if use is not None:
         use.start()
+        if use.switched is not None:
+            put_back(use)
         _note_other(use, context.root_connection, cursor, statement)
 
 
@@ -189,7 +199,7 @@ def before_execute_no_params(cursor: Any, statement: str, context: Any) -> None:
 
 def _note_other(use: Use, connection: Connection, cursor: Any, statement: str) -> None:
     if use.reads and SET_TRANSACTION.match(statement):
-        with connection.connection.driver_connection.cursor() as own:  # type: ignore[union-attr]
+        with cursor.connection.cursor() as own:
             own.execute("SELECT 1")  # it comes too late, as after any read
     use.note_other()
     if SETS.match(statement):
@@ -198,17 +208,17 @@ def _note_other(use: Use, connection: Connection, cursor: Any, statement: str) -
 
 def _may_switch(connection: Connection, cursor: Any, context: Any) -> bool:
     """Tell whether a psycopg connection would read the same without a transaction."""
-    driver: Any = connection.connection.driver_connection
     psycopg: Any = context.dialect.loaded_dbapi
-    pgconn = driver.pgconn
+    if type(cursor) is not psycopg.Cursor:  # the server's, a tracer's or the application's
+        return False
+    pgconn = cursor.connection.pgconn
     return (
         pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
-        and not driver.autocommit
-        and type(cursor) is psycopg.Cursor  # not the server's, and not the application's
+        and not cursor.connection.autocommit
         and pgconn.pipeline_status == psycopg.pq.PipelineStatus.OFF
         and "isolation_level" not in context.execution_options
         and len(context.dialect.dispatch.do_execute) == 1  # a listener may change the text
-        and _is_read_committed(connection, driver, psycopg)
+        and _is_read_committed(connection, cursor.connection, psycopg)
     )
 
 
@@ -216,9 +226,11 @@ def _is_read_committed(connection: Connection, driver: Any, psycopg: Any) -> boo
     level = driver.isolation_level
     if level is not None:
         return bool(level <= psycopg.IsolationLevel.READ_COMMITTED)
-    default = connection.info.get(LEVEL)
+    default: str | None = connection.info.get(LEVEL)
     if default is None:
         # below the driver's cursors, so that no tracer of the application's sees it
-        answer = driver.pgconn.exec_(b"SHOW default_transaction_isolation")
-        default = connection.info[LEVEL] = (answer.get_value(0, 0) or b"unknown").decode()
+        answer = driver.pgconn.exec_(b"SHOW default_transaction_isolation").get_value(0, 0)
+        if answer is None:  # if the connection has died, so will the statement: nothing is lost
+            return bool(driver.pgconn.status != psycopg.pq.ConnStatus.OK)
+        default = connection.info[LEVEL] = answer.decode()
     return default.startswith("read ")

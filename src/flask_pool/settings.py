@@ -1,44 +1,48 @@
-"""The pool's settings: what each accepts, its default, and where its value comes from.
+"""The settings: what each accepts, its default, and where its value comes from.
 
-Imports nothing of the package, so that a server's configuration can read it by path.
+A server's master reads it before it forks: nothing of Flask, SQLAlchemy or click is imported here.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from typing import Any
-
-from click import ClickException
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from functools import cache
+from typing import Any, NamedTuple
 
 Check = Callable[[Any], Any]
 
 URI = "SQLALCHEMY_DATABASE_URI"
 MASK = "***"
-DRIVERS = {
-    "sqlite": "sqlite",
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mariadb": "mariadb+pymysql",
-}
 SHORTEST = 0.001  # seconds: servers and drivers count milliseconds, and take 0 for no limit
 TINY = 1e-9  # seconds: any above 0
 SHORTEST_SECRET = 16
 PLACEHOLDERS = ("change", "replace", "placeholder", "example")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MOST_DIGITS = 20
-MOST_THREADS = 8  # by default; more fight for Python's lock
+MOST_THREADS = 8  # by default; more compete for Python's lock
 
 
-class SettingError(ClickException, ValueError):
+class SettingError(ValueError):
     """A setting that the service can't start with; one line for each."""
 
-    def __str__(self) -> str:
-        return self.message
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+def _error(message: str) -> SettingError:
+    """Return the error; where click runs the command, it shows the message and no traceback."""
+    click = sys.modules.get("click")
+    return (_shown_by(click) if click else SettingError)(message)
+
+
+@cache
+def _shown_by(click: Any) -> type[SettingError]:
+    return type("SettingError", (click.ClickException, SettingError), {"__module__": __name__})
 
 
 class Refused(ValueError):
@@ -98,6 +102,13 @@ def text(value: Any) -> str:
     raise Refused("text without line breaks and control characters", "(not shown)")
 
 
+def url_prefix(value: Any) -> str:
+    """Accept a path to put in front of others, or nothing."""
+    if isinstance(value, str) and re.fullmatch(r"(/[\w.~-]+)*", value, re.ASCII):
+        return value
+    raise Refused("a path such as /internal, or nothing")
+
+
 def host(value: Any) -> str:
     """Accept a name or an address to listen on."""
     if isinstance(value, str) and re.fullmatch(r"[\w.:-]*", value, re.ASCII):
@@ -112,42 +123,55 @@ def table(value: Any) -> dict[str, Any]:
     raise Refused("a table: {...}", "(not shown)")
 
 
-def binds(value: Any) -> dict[str, Any]:
-    """Accept a table of database URLs, or of tables of engine options with a `url`."""
-    for bind in table(value).values():
-        database_url(bind.get("url") if isinstance(bind, Mapping) else bind)
-    return dict(value)
+def database_url(value: Any) -> Any:
+    """Accept a URL that SQLAlchemy can read, and the driver, if the URL names one."""
+    from sqlalchemy.engine import make_url  # noqa: PLC0415
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
-
-def database_url(value: Any) -> str:
-    """Return the URL with its driver named; refuse what there is no driver for."""
     several = isinstance(value, str) and "," in value.partition("?")[0].rpartition("@")[2]
-    if several and not value.startswith("sqlite:"):  # which is a file of any name
+    if several and not value.startswith("sqlite"):  # which is a file of any name
         raise Refused("...@/DATABASE?host=a:5432&host=b:5432 for several hosts", "(not shown)")
     try:
-        url: URL = make_url(value)
-        family, _, driver = url.drivername.partition("+")
-        drivername = DRIVERS[family]
-    except (ArgumentError, ValueError, KeyError, AttributeError):
-        raise Refused("a URL of sqlite, postgresql, mysql or mariadb", "(not shown)") from None
+        url = make_url(value)
+    except (ArgumentError, ValueError, AttributeError):
+        raise Refused("a URL: postgresql://user:password@host/DATABASE", "(not shown)") from None
     shown = url.set(query={}).render_as_string(hide_password=True)
-    if driver and driver != (drivername.partition("+")[2] or "pysqlite"):
-        raise Refused(f"{drivername}://...", shown)
-    if family != "sqlite" and not url.database:
-        raise Refused(f"{drivername}://user:password@host/DATABASE", shown)
     if MASK in (url.password, *url.query.values()):
         raise Refused("the URL with its real password, in .env or the environment", shown)
-    url = url.set(drivername=drivername)
     try:
-        url.get_dialect()().create_connect_args(url)
+        if url.drivername != "postgres":  # which SQLAlchemy knows no more, and a service may
+            dialect = url.get_dialect()
+        if "+" in url.drivername or url.drivername == "sqlite":
+            dialect.import_dbapi()
+            dialect().create_connect_args(url)
+    except ImportError as error:
+        raise Refused(f"a driver that is installed ({error})", shown) from None
     except (ArgumentError, ValueError, TypeError):
-        raise Refused("a URL whose options are the driver's", shown) from None
-    return url.render_as_string(hide_password=False)
+        raise Refused("a database and options that SQLAlchemy knows", shown) from None
+    return value
 
 
-def database_urls(value: Any) -> list[str]:
+def database_urls(check: Check = database_url) -> Check:
     """Accept one URL or more, separated by spaces."""
-    return [database_url(each) for each in (value.split() if isinstance(value, str) else value)]
+
+    def check_each(value: Any) -> list[Any]:
+        return [check(each) for each in (value.split() if isinstance(value, str) else value)]
+
+    return check_each
+
+
+def binds(check: Check = database_url) -> Check:
+    """Accept a table of database URLs, or of tables of engine options with a `url`."""
+
+    def check_each(value: Any) -> dict[str, Any]:
+        return {
+            key: {**bind, "url": check(bind.get("url"))}
+            if isinstance(bind, Mapping)
+            else check(bind)
+            for key, bind in table(value).items()
+        }
+
+    return check_each
 
 
 def _plain_number(value: str) -> bool:
@@ -156,41 +180,108 @@ def _plain_number(value: str) -> bool:
     return value.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS
 
 
-# what each setting accepts, and its default; None: not set
-SETTINGS: dict[str, tuple[Check, Any]] = {
-    URI: (database_url, None),
-    "SQLALCHEMY_POOL_SIZE": (whole(1, 1000), 5),
-    "SQLALCHEMY_MAX_OVERFLOW": (whole(0, 1000), 10),
-    "SQLALCHEMY_POOL_TIMEOUT": (seconds(TINY, 3600), 30.0),
-    "SQLALCHEMY_POOL_RECYCLE": (whole(1, 86400, -1), 1800),
-    "SQLALCHEMY_POOL_PING_AFTER": (seconds(0, 86400), 1.0),
-    "SQLALCHEMY_CONNECT_TIMEOUT": (seconds(SHORTEST, 300), 5.0),
-    "SQLALCHEMY_STATEMENT_TIMEOUT": (seconds(SHORTEST, 86400), 30.0),
-    "SQLALCHEMY_MAX_WAITING": (whole(0, 100_000), None),
-    "SQLALCHEMY_REPLICA_URIS": (database_urls, None),
+class Setting(NamedTuple):
+    """What a setting accepts, its default (None: not set), and a sentence for its documentation."""
+
+    check: Check
+    default: Any
+    doc: str
+
+
+SETTINGS: dict[str, Setting] = {
+    URI: Setting(database_url, None, "The database; `DATABASE_URL` is read too."),
+    "SQLALCHEMY_POOL_SIZE": Setting(whole(1, 1000), 5, "Connections that each worker keeps."),
+    "SQLALCHEMY_MAX_OVERFLOW": Setting(
+        whole(0, 1000), 10, "Further connections under load, closed when they are returned."
+    ),
+    "SQLALCHEMY_POOL_TIMEOUT": Setting(
+        seconds(TINY, 3600), 30.0, "Seconds that a request waits for a connection."
+    ),
+    "SQLALCHEMY_POOL_RECYCLE": Setting(
+        whole(1, 86400, -1), 1800, "Seconds after which a connection is replaced, -1 for never."
+    ),
+    "SQLALCHEMY_POOL_PING_AFTER": Setting(
+        seconds(0, 86400), 1.0, "Seconds idle after which a connection is pinged before use."
+    ),
+    "SQLALCHEMY_CONNECT_TIMEOUT": Setting(
+        seconds(SHORTEST, 300), 5.0, "Seconds that connecting may take."
+    ),
+    "SQLALCHEMY_STATEMENT_TIMEOUT": Setting(
+        seconds(SHORTEST, 86400), 30.0, "Seconds that one statement may take."
+    ),
+    "SQLALCHEMY_MAX_WAITING": Setting(
+        whole(0, 100_000),
+        None,
+        "Requests that may wait for a connection at once; more are refused. Unset: any number.",
+    ),
+    "SQLALCHEMY_EXTERNAL_POOLER": Setting(
+        one_of("none", "pgbouncer"), "none", "`pgbouncer` for PgBouncer in transaction mode."
+    ),
+    "SQLALCHEMY_REPLICA_URIS": Setting(
+        database_urls(), None, "Replicas that safe requests may read from, separated by spaces."
+    ),
     # what clients bring back is valid for 30 s: by then each replica must have it, or be left out
-    "SQLALCHEMY_REPLICA_LAG": (seconds(SHORTEST, 30), 10.0),
-    "SQLALCHEMY_EXTERNAL_POOLER": (one_of("none", "pgbouncer"), "none"),
-    "POOL_PREFILL": (boolean, True),
-    "POOL_HELD_WARNING": (seconds(SHORTEST, 86400), 10.0),
-    "POOL_LEAK_AFTER": (seconds(SHORTEST, 86400), 10.0),
-    "OPS_TOKEN": (text, None),
-    "SERVER_TIMING": (boolean, None),
-    "WEB_CONCURRENCY": (whole(1, 1000), 1),
-    "WEB_THREADS": (whole(1, 1000), None),
-    "HOST": (host, "127.0.0.1"),
-    "PORT": (whole(1, 65535), 8000),
+    "SQLALCHEMY_REPLICA_LAG": Setting(
+        seconds(SHORTEST, 30),
+        10.0,
+        "Seconds that a replica may lag; one that lags more is left out.",
+    ),
+    "POOL_PREFILL": Setting(
+        boolean, True, "Open the pool's connections as a server's worker starts."
+    ),
+    "POOL_QUEUE_TARGET": Setting(
+        seconds(0, 3600),
+        0.1,
+        "Seconds that requests may wait in the queue before the longest waits are refused; "
+        "0 refuses none.",
+    ),
+    "POOL_QUEUE_INTERVAL": Setting(
+        seconds(SHORTEST, 3600), 0.5, "Seconds over which the shortest wait in the queue is taken."
+    ),
+    "POOL_HELD_WARNING": Setting(
+        seconds(SHORTEST, 86400), 10.0, "Seconds after which a connection in use is logged."
+    ),
+    "POOL_LEAK_AFTER": Setting(
+        seconds(SHORTEST, 86400),
+        10.0,
+        "Seconds unused after which a connection that its request never returned is reclaimed.",
+    ),
+    "POOL_URL_PREFIX": Setting(
+        url_prefix, "", "What `/metrics`, `/pool` and `/pool.json` begin with, such as `/internal`."
+    ),
+    "OPS_TOKEN": Setting(
+        text, None, "Opens `/metrics`, `/pool` and `/pool.json` to who sends it. Unset: closed."
+    ),
+    "SERVER_TIMING": Setting(
+        boolean, None, "Send `Server-Timing` with each response. Unset: in debug mode only."
+    ),
+    "WEB_CONCURRENCY": Setting(whole(1, 1000), 1, "Worker processes of the server."),
+    "WEB_THREADS": Setting(
+        whole(1, 1000), None, "Threads of each worker. Unset: the pool's size, from 2 to 8."
+    ),
+    "HOST": Setting(host, "127.0.0.1", "Address that the server listens on."),
+    "PORT": Setting(whole(1, 65535), 8000, "Port that the server listens on."),
 }
-CHECKS = {name: check for name, (check, _) in SETTINGS.items()}
-# of the service, which a server checks before it starts too
+CHECKS: dict[str, Check] = {name: setting.check for name, setting in SETTINGS.items()}
+# settings that only SQLAlchemy can check, which a server's master does not load
+URLS = (URI, "SQLALCHEMY_REPLICA_URIS", "SQLALCHEMY_BINDS")
+# what a URL without a driver stands for where the template's drivers are installed
+DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+DEFAULTS = {name: setting.default for name, setting in SETTINGS.items() if name != URI}
+# keys of Flask and Flask-SQLAlchemy, for a service that checks them before it starts
 SERVICE_CHECKS: dict[str, Check] = {
     "SECRET_KEY": text,
     "MAX_CONTENT_LENGTH": whole(1, 2**40),
     "CONTENT_SECURITY_POLICY": text,
     "SQLALCHEMY_ENGINE_OPTIONS": table,
-    "SQLALCHEMY_BINDS": binds,
+    "SQLALCHEMY_BINDS": binds(),
 }
-DEFAULTS = {name: default for name, (_, default) in SETTINGS.items() if name != URI}
 
 
 def checked(
@@ -210,10 +301,9 @@ def checked(
             found[name] = checks[name](found[name])
         except Refused as refused:
             accepted, shown = (*refused.args, found[name])[:2]
-            name = variables.get(name, name)
-            wrong.append(f"{name}: {shown!r} is not accepted; use {accepted}")
+            wrong.append(f"{variables.get(name, name)}: {shown!r} is not accepted; use {accepted}")
     if wrong:
-        raise SettingError("\n".join(sorted(wrong)))
+        raise _error("\n".join(sorted(wrong)))
     return found
 
 
@@ -221,7 +311,7 @@ def require_secret(secret: Any) -> None:
     """SettingError for a key that is missing or could be guessed."""
     known = not secret or any(word in str(secret).lower() for word in PLACEHOLDERS)
     if known or len(secret.strip()) < SHORTEST_SECRET:
-        raise SettingError(
+        raise _error(
             "SECRET_KEY: missing, a placeholder or too short; "
             f"use at least {SHORTEST_SECRET} random characters"
         )
@@ -241,16 +331,12 @@ def read(
     overrides: Mapping[str, Any] = {},
     checks: Mapping[str, Check] = CHECKS,
 ) -> dict[str, Any]:
-    """Return all keys: those of the defaults, what the environment says, and the overrides.
+    """Return all keys: those of the defaults, what the environment sets of them, and the overrides.
 
-    The environment sets a key that has a check or a default by the key's own name, and any
-    other as FLASK_<KEY>; what has no check is read as JSON if it is that.
+    A variable without a check is read as JSON if it is that.
     """
-    # FLASK_DEBUG is read by Flask itself
-    prefixed = {name for name in environ if name.startswith("FLASK_")} - {"FLASK_DEBUG"}
-    given = {name.removeprefix("FLASK_"): environ[name] for name in prefixed if environ[name]}
     own = {*checks, *defaults}
-    given |= from_environment(own, environ)
+    given = from_environment(own, environ)
     values = {name: text if name in checks else _parsed(text) for name, text in given.items()}
     variables = {name: variable_of(name, environ) for name in own - overrides.keys()}
     return checked({**defaults, **values, **overrides}, checks, variables)
@@ -283,6 +369,33 @@ def from_environment(names: Iterable[str], environ: Mapping[str, str]) -> dict[s
                 found[name] = environ[variable]
                 break
     return found
+
+
+def environment() -> Mapping[str, str]:
+    """Return the environment. What `.env` set of it counts less, by whatever name of the same key.
+
+    The `flask` command has put both into one.
+    """
+    click: Any = sys.modules.get("click")
+    command = click.get_current_context(silent=True) if click else None
+    if command is None:
+        return os.environ
+    from flask.cli import ScriptInfo  # noqa: PLC0415
+
+    script = command.find_object(ScriptInfo)
+    if script is None or not script.load_dotenv_defaults:
+        return os.environ
+    added = dotenv()
+    environ = {name: value for name, value in os.environ.items() if added.get(name) != value}
+    add_dotenv(environ, added)
+    return environ
+
+
+def dotenv() -> dict[str, str | None]:
+    """Return what `.env` and `.flaskenv` of the working directory set."""
+    from dotenv import dotenv_values  # noqa: PLC0415
+
+    return dotenv_values(".flaskenv") | dotenv_values(".env")
 
 
 def add_dotenv(environ: MutableMapping[str, str], dotenv: Mapping[str, str | None]) -> None:

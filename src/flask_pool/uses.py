@@ -22,12 +22,11 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from .connections import forget_tls_errors
+from .connections import USE, forget_tls_errors
 from .observer import Observer
 from .queue_pool import FairQueuePool
 from .requests import RequestState, current
 
-USE = "flask_pool.use"
 STARTED = "flask_pool.connect_started"
 # the code between a taker and the pool
 LIBRARIES = (
@@ -46,9 +45,9 @@ class Use:
     """One checkout of a connection."""
 
     __slots__ = (
-        "autocommit", "began", "by_connection", "claimed", "failed", "leaked_at", "other", "pool",
-        "proxy", "reads", "request", "route", "taker", "thread", "used_at",
-        "warned",  "__weakref__",
+        "__weakref__", "began", "by_connection", "claimed", "failed", "leaked_at", "other", "pool",
+        "proxy", "reads", "request", "route", "switched", "taken_at", "taker", "thread", "used_at",
+        "warned",
     )  # fmt: skip
 
     def __init__(self, pool: Any, proxy: PoolProxiedConnection) -> None:
@@ -62,7 +61,7 @@ class Use:
         if self.request is not None:
             self.request.uses.add(self)
             self.route = request.url_rule.rule if request.url_rule else ""
-        self.used_at = monotonic()
+        self.taken_at = self.used_at = monotonic()
         self.leaked_at: float | None = None  # when its request ended without returning it
         self.warned = False  # held for long, and logged
         self.reads = 0  # proven reads that were sent
@@ -70,7 +69,8 @@ class Use:
         self.began = False  # a session of `db.session` began on it
         self.failed = False  # a statement failed
         self.claimed = False  # the view asked its session for the Connection
-        self.autocommit = False  # switched for a proven read, to be put back
+        # the driver's connection while it is in autocommit for a proven read
+        self.switched: Any = None
 
     def start(self) -> None:
         """Note that a statement is about to be sent."""
@@ -92,15 +92,15 @@ def use_of(connection: Connection) -> Use | None:
     return found
 
 
-def put_back(use: Use, connection: Any) -> None:
+def put_back(use: Use) -> None:
     """Switch autocommit off again, or close the connection if that fails."""
     try:
-        connection.autocommit = False
-        use.autocommit = False
+        use.switched.autocommit = False
     except BaseException as error:
-        connection.close()
+        use.switched.close()
         if not isinstance(error, Exception):
             raise
+    use.switched = None
 
 
 # the pool's events
@@ -139,8 +139,10 @@ def returned(connection: DBAPIConnection | None, record: ConnectionPoolEntry) ->
         return
     if use.request is not None:
         use.request.uses.discard(use)
-    if use.autocommit and connection is not None:
-        put_back(use, connection)
+    if use.switched is not None:
+        put_back(use)
+    if isinstance(use.pool, FairQueuePool):
+        use.pool.tell("released", use.route, monotonic() - use.taken_at)
 
 
 def died(

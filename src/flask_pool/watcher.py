@@ -24,10 +24,9 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from .connections import descriptor
-from .errors import RECLAIMED, SHUT_DOWN
+from .connections import RECLAIMED, SHUT_DOWN, USE, descriptor
 from .queue_pool import FairQueuePool
-from .uses import USE, Use, line_of
+from .uses import Use, line_of
 
 TICK = 0.5  # seconds between looks
 # PostgreSQL answers this with one byte, before anybody logs in; MySQL greets unasked

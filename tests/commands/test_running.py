@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 import servers
-from bake import bake_into
 from faults.project import OPS_TOKEN, Project
 from faults.service import Service
 from servers.process import running
@@ -100,28 +96,3 @@ def test_serving_loads_nothing_of_the_commands(project: Project) -> None:
     name = next((project.path / "src").iterdir()).name
     said = project.run("sqlite://", "python", "-c", code, FLASK_APP=name)
     assert said.splitlines()[-1] == "[]"
-
-
-def test_a_service_without_the_folder_is_whole(
-    project: Project, template: Path, tmp_path: Path
-) -> None:
-    """Delete pool/ops and its tests: the service's own tests pass, and it has no such pages."""
-    baked = bake_into(tmp_path, template, project_slug="plain", docker="no", ci="none")
-    package = baked.path / "src" / "plain"
-    shutil.rmtree(package / "pool" / "ops")
-    shutil.rmtree(baked.path / "tests" / "pool")
-    environment = os.environ | {"PYTHONPATH": str(package.parent)}
-
-    def run(*command: str) -> str:
-        done = subprocess.run(
-            [project.program(command[0]), *command[1:]],
-            cwd=baked.path, env=environment, check=False, capture_output=True, text=True,
-            timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    run("pytest", "-q", "-p", "no:cacheprovider")
-    routes = run("flask", "--app", "plain", "--debug", "routes")
-    assert "/users" in routes
-    assert "/pool.json" not in routes

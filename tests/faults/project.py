@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import uv
+import installing
 from bake import bake_into
 
 SLUG = "fault_service"
@@ -63,17 +62,11 @@ _OWN = {"DATABASE_URL", "PYTHONPATH", "VIRTUAL_ENV", "PROMETHEUS_MULTIPROC_DIR"}
 
 
 def install(folder: Path, template: Path, **answers: str) -> Project:
-    """Bake the template and install the project with the versions that the run asks for."""
+    """Bake the template; install the project with the versions that the run asks for."""
     path = bake_into(folder, template, project_slug=SLUG, docker="no", ci="none", **answers).path
     project = Project(path)
-    tool = [uv.find_uv_bin()]
+    python = installing.make_environment(path / ".venv")
     resolution = os.environ.get("FLASK_POOL_RESOLUTION", "highest")
-    target = ["--quiet", "--python", project.program("python"), "--resolution", resolution]
-    for command in (
-        ["venv", "--quiet", "--python", sys.executable, str(path / ".venv")],
-        ["pip", "install", *target, "--editable", ".[mysql,postgresql]"],
-        # what it needs to plot and to test itself
-        ["pip", "install", *target[:3], "matplotlib", "pytest>=9"],
-    ):
-        subprocess.run([*tool, *command], cwd=path, check=True, timeout=300)
+    # and what it needs to plot and to test itself
+    installing.install(path, python, "matplotlib>=3.10", "pytest>=9", resolution=resolution)
     return project

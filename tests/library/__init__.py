@@ -1,0 +1,1 @@
+"""Tests of the pool alone, on a small application of their own."""

@@ -21,7 +21,7 @@ def main() -> int:
     """Unpack, bend and run; what is not known here goes to pytest."""
     parser = argparse.ArgumentParser(prog="python -m peers", description=main.__doc__)
     parser.add_argument("suite", choices=SUITES)
-    parser.add_argument("package", help="the package whose `pool` is tested")
+    parser.add_argument("package", help="the package that is tested")
     parser.add_argument("--path", type=Path, default=Path(), help="the folder that it lies in")
     parser.add_argument("--python", default=sys.executable, help="with SQLAlchemy and pytest")
     parser.add_argument("--archives", type=Path, help="keep the downloaded sources there")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import uv
-from bake import bake_into
+from bake import ROOT
 
 from . import sources
 
-# what the project accepts at its ends, and the end of SQLAlchemy's line before the newest
+# what the library accepts at its ends, and the end of SQLAlchemy's line before the newest
 RESOLUTIONS = {
     "lowest": ["--resolution", "lowest-direct"],
     "2.0": ["sqlalchemy<2.1"],
@@ -25,7 +25,7 @@ RESOLUTIONS = {
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment that holds the baked project, and room for the peers' sources."""
+    """An environment that holds the library, and room for the peers' sources."""
 
     python: str
     package: str
@@ -60,9 +60,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def install(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Install:
-    """Give a function that installs the baked project with the versions of a resolution."""
-    project = bake_into(tmp_path_factory.mktemp("project"), template, project_slug="peer_service")
+def install(tmp_path_factory: pytest.TempPathFactory) -> Install:
+    """Give a function that installs the library with the versions of a resolution."""
     # tox names its own folder, which outlives a run
     kept = os.environ.get("TOX_ENV_DIR")
     archives = Path(kept, "sources") if kept else tmp_path_factory.mktemp("archives")
@@ -71,12 +70,12 @@ def install(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Install
         folder = tmp_path_factory.mktemp("environment")
         python = str(folder / ".venv" / "bin" / "python")
         tool = [uv.find_uv_bin()]
-        what = ["--editable", str(project.path), "pip>=25", "pytest>=9", *RESOLUTIONS[resolution]]
+        what = ["--editable", str(ROOT), "pip>=25", "pytest>=9", *RESOLUTIONS[resolution]]
         for command in (
             ["venv", "--quiet", "--python", sys.executable, str(folder / ".venv")],
             ["pip", "install", "--quiet", "--python", python, *what],
         ):
             subprocess.run([*tool, *command], cwd=folder, check=True)
-        return Environment(python, project.slug, folder, archives)
+        return Environment(python, "flask_pool", folder, archives)
 
     return into

@@ -52,7 +52,7 @@ def pool_tests(source: Path, package: str) -> list[str]:
     bent = text.replace("pool.QueuePool(", "FairQueuePool(")
     assert bent.count("FairQueuePool(") > 10, "SQLAlchemy's tests are written in another way now"
     tests = "test/engine/test_fair_queue_pool.py"
-    (source / tests).write_text(f"from {package}.pool import FairQueuePool\n{bent}")
+    (source / tests).write_text(f"from {package} import FairQueuePool\n{bent}")
     return [tests, *(f"--deselect={tests}::{name}" for name in LEFT_OUT)]
 
 

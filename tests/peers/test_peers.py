@@ -26,7 +26,9 @@ def test_the_extension_changes_nothing_for_flask_sqlalchemy(install: Install) ->
     environment = install("2.0")
     source = environment.source("flask-sqlalchemy")
     plain, pooled = (
-        suites.run(environment.python, source, bend(source, environment.package), "peer_service")
+        suites.run(
+            environment.python, source, bend(source, environment.package), environment.package
+        )
         for bend in (suites.plain_tests, suites.extension_tests)
     )
     assert len(plain.passed) > 400  # of 452; the others do not suit newer Pythons or SQLAlchemy

@@ -18,10 +18,10 @@ from sqlalchemy.pool import NullPool
 from {{cookiecutter.project_slug}} import (
     create_app,
 )
-from {{cookiecutter.project_slug}}.db import db
-from {{cookiecutter.project_slug}}.pool import (
-    settings,
+from {{cookiecutter.project_slug}}.config import (
+    database_url as with_driver,
 )
+from {{cookiecutter.project_slug}}.db import db
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not given:
         yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'test.db'}"
         return
-    server = make_url(settings.database_url(given))
+    server = make_url(with_driver(given))
     name = f"test_{uuid4().hex}"
     engine = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

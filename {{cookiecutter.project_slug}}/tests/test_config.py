@@ -8,14 +8,11 @@ from pathlib import Path
 import pytest
 from flask import Config, Flask, current_app
 from flask.cli import FlaskGroup
+from flask_pool.settings import SettingError
 from sqlalchemy.engine import make_url
 
 from {{cookiecutter.project_slug}} import (
-    config,
     create_app,
-)
-from {{cookiecutter.project_slug}}.pool import (
-    settings,
 )
 
 FILE = {"TESTING": True, "SQLALCHEMY_DATABASE_URI": "sqlite:////never/opened.db"}
@@ -37,160 +34,74 @@ def make(**given: object) -> Flask:
     ("name", "value"),
     [
         ("SQLALCHEMY_POOL_SIZE", "-5"),
-        ("SQLALCHEMY_POOL_SIZE", "0"),
-        ("SQLALCHEMY_POOL_SIZE", "1_0"),
-        ("SQLALCHEMY_POOL_SIZE", "५"),
-        ("SQLALCHEMY_POOL_SIZE", "2.5"),
-        ("SQLALCHEMY_POOL_SIZE", "9" * 5000),
-        ("SQLALCHEMY_POOL_SIZE", True),
-        ("SQLALCHEMY_MAX_OVERFLOW", "-1"),
-        ("SQLALCHEMY_MAX_OVERFLOW", "-7"),
         ("SQLALCHEMY_POOL_TIMEOUT", "0"),
-        ("SQLALCHEMY_POOL_TIMEOUT", "-1"),
-        ("SQLALCHEMY_POOL_TIMEOUT", "nan"),
-        ("SQLALCHEMY_POOL_TIMEOUT", "3601"),
-        ("SQLALCHEMY_POOL_RECYCLE", "0"),
-        ("SQLALCHEMY_POOL_RECYCLE", "-2"),
-        ("SQLALCHEMY_POOL_PING_AFTER", "-1"),
-        ("SQLALCHEMY_CONNECT_TIMEOUT", "soon"),
-        ("SQLALCHEMY_STATEMENT_TIMEOUT", "0"),
-        ("SQLALCHEMY_STATEMENT_TIMEOUT", "0.0005"),
-        ("SQLALCHEMY_MAX_WAITING", "-1"),
-        ("SQLALCHEMY_EXTERNAL_POOLER", "pgpool"),
-        ("POOL_PREFILL", "maybe"),
-        ("SERVER_TIMING", "2"),
-        ("WEB_CONCURRENCY", "0"),
-        ("WEB_THREADS", "many"),
-        ("PORT", "65536"),
         ("MAX_CONTENT_LENGTH", "64k"),
+        ("PORT", "65536"),
     ],
 )
-def test_a_wrong_value_stops_the_start_in_one_line_that_names_it(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: object
+def test_a_wrong_value_stops_the_start_in_one_line_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    with pytest.raises(settings.SettingError) as stop:
-        make(**{name: value})
-    if isinstance(value, str):  # as an environment variable too
-        monkeypatch.setenv(f"FLASK_{name}", value)
-        with pytest.raises(settings.SettingError, match=f"^FLASK_{name}: "):
+    for variable in (f"FLASK_{name}", name):
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(SettingError) as stop:
             make()
-
-    assert stop.value.message.startswith(f"{name}: {value!r} is not accepted; use ")
-    assert "\n" not in stop.value.message
+        assert stop.value.message.startswith(f"{variable}: {value!r} is not accepted; use ")
+        assert "\n" not in stop.value.message
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("HOST", " "),
-        ("HOST", "a b"),
-        ("OPS_TOKEN", "s3cr3t\nb"),
-        ("CONTENT_SECURITY_POLICY", "a\nb"),
-        ("SQLALCHEMY_ENGINE_OPTIONS", 5),
+        ("CONTENT_SECURITY_POLICY", "s3cr3t\nb"),
         ("SQLALCHEMY_BINDS", {"a": "s3cr3t"}),
-        ("SQLALCHEMY_DATABASE_URI", "postgresql://u:s3cr3t@a:1,b:2/d"),
-        ("SQLALCHEMY_DATABASE_URI", "mysql://u:s3cr3t@h/d?connect_timeout=abc"),
-        ("SQLALCHEMY_DATABASE_URI", "sqlite://h/x"),
+        (URI, "postgresql://u:s3cr3t@a:1,b:2/d"),
+        (URI, "mysql://u:s3cr3t@h/d?connect_timeout=abc"),
+        (URI, "postgresql+nothing://u:s3cr3t@h/d"),
+        (URI, "no url: s3cr3t"),
     ],
 )
-def test_what_would_break_every_request_is_refused_and_not_shown(name: str, value: object) -> None:
-    with pytest.raises(settings.SettingError) as stop:
+def test_a_wrong_value_that_may_be_secret_is_not_shown(name: str, value: object) -> None:
+    with pytest.raises(SettingError) as stop:
         make(**{name: value})
 
     assert stop.value.message.startswith(f"{name}: ")
-    assert "\n" not in stop.value.message
     assert "s3cr3t" not in stop.value.message
-
-
-def test_all_wrong_values_are_told_at_once() -> None:
-    with pytest.raises(settings.SettingError) as stop:
-        make(SQLALCHEMY_POOL_SIZE=0, PORT=0)
-
-    assert len(stop.value.message.splitlines()) == 2
 
 
 def test_the_environment_overrides_the_defaults_and_tests_override_both(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("FLASK_SQLALCHEMY_POOL_SIZE", "6")
     monkeypatch.setenv("SQLALCHEMY_POOL_SIZE", "7")
     monkeypatch.setenv("SQLALCHEMY_MAX_OVERFLOW", "")  # empty is unset
 
-    app = make(SQLALCHEMY_POOL_TIMEOUT=1.5)
-
-    assert app.config["SQLALCHEMY_POOL_SIZE"] == 7
-    assert app.config["SQLALCHEMY_POOL_TIMEOUT"] == 1.5
+    assert make().config["SQLALCHEMY_POOL_SIZE"] == 7
     assert make(SQLALCHEMY_POOL_SIZE=8).config["SQLALCHEMY_POOL_SIZE"] == 8
+    assert isinstance(make().config["SQLALCHEMY_MAX_OVERFLOW"], int)
 
 
 def test_any_key_of_flask_can_be_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLASK_SESSION_COOKIE_SECURE", "true")
-    monkeypatch.setenv("FLASK_SQLALCHEMY_POOL_SIZE", "7")
     monkeypatch.setenv("FLASK_SECRET_KEY", "0123456789012345")
+    monkeypatch.setenv("FLASK_DEBUG", "no")
     monkeypatch.setenv("TESTING", "1")  # a shell's own business
 
     app = create_app({URI: "sqlite://"})
 
     assert app.config["SESSION_COOKIE_SECURE"] is True
-    assert app.config["SQLALCHEMY_POOL_SIZE"] == 7
     assert app.config["SECRET_KEY"] == "0123456789012345"
     assert not app.testing
+    assert not app.debug
 
 
-def test_an_own_key_is_a_key_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    defaults = {"GREETING": "hello", "STEPS": [1, 2]}
-    environ = {"GREETING": "hi", "FLASK_GREETING": "no", "FLASK_STEPS": "[3]", "OTHER": "unknown"}
-
-    assert settings.read(defaults, {}) == defaults
-    assert settings.read(defaults, environ) == {"GREETING": "hi", "STEPS": [3]}
-    assert settings.read(defaults, environ, {"GREETING": "test"})["GREETING"] == "test"
-
-
-def test_the_service_has_a_thread_for_each_connection_within_reason() -> None:
-    sizes = (1, 5, 100)
-
-    assert [make(SQLALCHEMY_POOL_SIZE=size).config["WEB_THREADS"] for size in sizes] == [2, 5, 8]
-
-
-def test_a_large_body_is_refused_by_default() -> None:
-    assert make().config["MAX_CONTENT_LENGTH"] == 64 * 1024
-
-
-def test_the_values_of_statements_are_kept_out_of_logs() -> None:
-    assert make().extensions["pool"].engines["default"].hide_parameters
-
-
-def test_timings_are_for_those_who_debug(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert make().config["SERVER_TIMING"] is False
-    monkeypatch.setenv("FLASK_DEBUG", "1")
-    assert make().config["SERVER_TIMING"] is True
-
-
-@pytest.mark.parametrize(
-    ("environ", "dotenv", "used"),
-    [
-        ({URI: "a", URL: "b"}, {}, "a"),
-        ({URL: "b", f"FLASK_{URI}": "c"}, {}, "b"),
-        ({URL: "b"}, {URI: "d"}, "b"),
-        ({f"FLASK_{URI}": "c"}, {URI: "d", URL: "e"}, "c"),
-        ({URI: ""}, {URL: "e"}, "e"),
-        ({}, {URI: "d", URL: "e"}, "d"),
-    ],
-)
-def test_the_environment_counts_more_than_the_file_by_whatever_name(
-    environ: dict[str, str], dotenv: dict[str, str | None], used: str
-) -> None:
-    settings.add_dotenv(environ, dotenv)
-
-    assert settings.from_environment([URI], environ) == {URI: used}
-
-
-def test_a_flask_command_takes_the_database_of_the_environment(
+def test_a_flask_command_prefers_the_environment_to_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text(f"{URI}=sqlite:///file.db\nSECRET_KEY={SECRET}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", dict(os.environ))  # which the command adds to
-    monkeypatch.setenv(URL, "postgres://u@h/environment")
+    monkeypatch.setenv(URL, "sqlite:///environment.db")
     monkeypatch.setenv("FLASK_APP", create_app.__module__)
     flask, found = FlaskGroup(), Config(tmp_path)
 
@@ -200,70 +111,38 @@ def test_a_flask_command_takes_the_database_of_the_environment(
 
     flask.main(["show"], standalone_mode=False)
 
-    assert (found[URI].database, found["SECRET_KEY"]) == ("environment", SECRET)
+    assert "environment.db" in str(found[URI])
+    assert found["SECRET_KEY"] == SECRET
 
 
-def test_the_file_is_read_by_what_starts_the_service(
+def test_the_file_is_read_by_what_starts_the_service_only(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / ".env").write_text("GREETING=hello\n")
+    (tmp_path / ".env").write_text("SQLALCHEMY_POOL_SIZE=9\n")
     monkeypatch.chdir(tmp_path)
 
-    assert config.dotenv() == {"GREETING": "hello"}
-    assert "GREETING" not in make().config
+    assert make().config["SQLALCHEMY_POOL_SIZE"] != 9
 
 
 @pytest.mark.parametrize(
     ("given", "used"),
     [
-        ("postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
-        ("postgresql://u:p%40%25@h/d", "postgresql+psycopg://u:p%40%25@h/d"),
-        ("mysql://u:p@h/d", "mysql+pymysql://u:p@h/d"),
+        ("postgres://u:p%40%25@h/d", "postgresql+psycopg://u:p%40%25@h/d"),
         ("mariadb://u:p@h/d", "mariadb+pymysql://u:p@h/d"),
-        ("sqlite:///app.db", "sqlite:///app.db"),
+        ("sqlite:////never/opened, or made.db", "sqlite:////never/opened, or made.db"),
     ],
 )
-def test_the_driver_is_always_explicit(given: str, used: str) -> None:
-    assert settings.database_url(given) == used
+def test_a_url_without_a_driver_stands_for_the_installed_one(given: str, used: str) -> None:
+    url = make(SQLALCHEMY_DATABASE_URI=given).extensions["pool"].engines["default"].url
 
-
-def test_a_file_may_have_a_comma_in_its_name() -> None:
-    url = make_url(settings.database_url("sqlite:////a folder, or two/app.db"))
-
-    assert url.database == "/a folder, or two/app.db"
-
-
-@pytest.mark.parametrize("name", [URI, URL])
-@pytest.mark.parametrize(
-    ("url", "accepted"),
-    [
-        ("postgresql+psycopg2://u:secret@h/d", "postgresql+psycopg://"),
-        ("mysql+mysqldb://u:secret@h/d", "mysql+pymysql://"),
-        ("oracle://u:secret@h/d", "postgresql"),
-        ("postgresql://u:secret@h", "DATABASE"),
-        ("postgresql://h?user=u&password=secret", "DATABASE"),
-        ("postgresql://u:***@h/d", "password"),
-        ("no url: secret", "a URL"),
-    ],
-)
-def test_a_url_is_refused_without_showing_its_password(
-    monkeypatch: pytest.MonkeyPatch, name: str, url: str, accepted: str
-) -> None:
-    monkeypatch.setenv(name, url)
-
-    with pytest.raises(settings.SettingError) as stop:
-        create_app({"TESTING": True})
-
-    assert stop.value.message.startswith(f"{name}: ")
-    assert accepted in stop.value.message
-    assert "secret" not in stop.value.message
+    assert url == make_url(used)
 
 
 @pytest.mark.parametrize("secret", [None, "", "short", "change-me-change-me-change-me"])
 def test_production_does_not_start_without_a_secret_key(secret: str | None) -> None:
     production = {URI: "sqlite:////never/opened.db"}
 
-    with pytest.raises(settings.SettingError, match=r"^SECRET_KEY: "):
+    with pytest.raises(SettingError, match=r"^SECRET_KEY: "):
         create_app(production | {"SECRET_KEY": secret})
 
     assert not create_app(production | {"SECRET_KEY": SECRET}).debug

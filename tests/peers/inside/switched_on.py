@@ -10,7 +10,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 PACKAGE = os.environ["PEERS_PACKAGE"]
-Pool = importlib.import_module(f"{PACKAGE}.pool").Pool
+Pool = importlib.import_module(PACKAGE).Pool
 
 plain = SQLAlchemy.init_app
 under_way: list[tuple[SQLAlchemy, Flask]] = []
@@ -37,7 +37,7 @@ SQLAlchemy.init_app = init_app
 
 def pytest_report_header() -> str:
     """Say whose pool is tested."""
-    return f"pool: {importlib.import_module(f'{PACKAGE}.pool').__file__}"
+    return f"pool: {importlib.import_module(PACKAGE).__file__}"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
+from flask_pool import health
 
-from . import config, errors, health, users
-from .db import db, migrate
-from .pool import Pool
+from . import config, errors, users
+from .db import db, migrate, pool
 
 
 def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
@@ -21,7 +21,7 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
     config.init_app(app, test_config)
 
     # the database, its pool and its migrations
-    Pool().init_app(app, db)
+    pool.init_app(app, db)
     migrate.init_app(app, directory=f"{app.root_path}/migrations")
 
     # what users see

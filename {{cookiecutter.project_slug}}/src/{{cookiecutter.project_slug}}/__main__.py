@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import sys
 
-from flask import Flask
 from flask_migrate import upgrade
+from flask_pool import settings
 
-from . import config, create_app
-from .pool import settings
+from . import create_app
 
-
-def application() -> Flask:
-    """Build the application for a server, with what `.env` of its working directory sets."""
-    # gunicorn.conf.py keeps what it read last and could use
-    server = sys.modules.get("gunicorn_last_settings")
-    settings.add_dotenv(os.environ, server.dotenv if server else config.dotenv())
-    return create_app()
+LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 def main() -> None:
     """Upgrade the schema and serve until interrupted."""
-    config.load_dotenv()
+    settings.add_dotenv(os.environ, settings.dotenv())
     os.environ.setdefault("FLASK_DEBUG", "1")
     try:
         app = create_app()
@@ -33,17 +25,9 @@ def main() -> None:
         with app.app_context():
             upgrade()
         app.extensions["pool"].prefill()
+    host, port = app.config["HOST"], app.config["PORT"]
     # the debugger runs code: it answers this machine only
-    debugger = _is_local(app.config["HOST"])
-    # Flask would read .env once more, for the reloader's child to find it in its environment
-    app.run(app.config["HOST"], app.config["PORT"], load_dotenv=False, use_debugger=debugger)
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    app.run(host, port, load_dotenv=False, use_debugger=host in LOCAL)
 
 
 if __name__ == "__main__":

@@ -2,48 +2,50 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import click
-from dotenv import dotenv_values
-from flask import Flask
-from flask.cli import ScriptInfo
+from flask import Config, Flask
+from flask_pool import settings
 
-from .pool import settings
+# what a URL that names no driver stands for: the drivers that pyproject.toml installs
+DRIVERS = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
 
 
 def init_app(app: Flask, test_config: Mapping[str, Any] | None) -> None:
     """Fill `app.config`; SettingError with a line for each value that is not accepted."""
-    defaults = tomllib.loads(Path(app.root_path, "defaults.toml").read_text("utf-8"))
-    # any other key may be set, in defaults.toml too, without a check
-    checks = settings.CHECKS | settings.SERVICE_CHECKS
-    app.config.update(settings.read(defaults, environment(), test_config or {}, checks))
+    defaults, debug = Config(app.root_path), app.debug
+    defaults.from_file("defaults.toml", tomllib.load, text=False)
+    # any key of Flask's as FLASK_<KEY>; FLASK_DEBUG it has read before, and knows more words for no
+    app.config.from_prefixed_env()
+    app.debug = debug
+    # keys of defaults.toml, and all with a check, by their own name too
+    environ = settings.environment()
+    app.config.update(settings.read(defaults, environ, test_config or {}, CHECKS))
     if app.testing is not True and not app.debug:
         settings.require_secret(app.config["SECRET_KEY"])
 
 
-def environment() -> Mapping[str, str]:
-    """Return the environment, in which `.env` counts less, by whatever name it sets a key."""
-    command = click.get_current_context(silent=True)
-    script = command.find_object(ScriptInfo) if command else None
-    if script is None or not script.load_dotenv_defaults:
-        return os.environ
-    # the `flask` command has put both into one
-    added = dotenv()
-    environ = {name: value for name, value in os.environ.items() if added.get(name) != value}
-    settings.add_dotenv(environ, added)
-    return environ
+def database_url(value: Any) -> Any:
+    """Name the driver in a database URL, and check it."""
+    if isinstance(value, str):
+        scheme, separator, place = value.partition("://")
+        value = f"{DRIVERS.get(scheme, scheme)}{separator}{place}"
+    return settings.database_url(value)
 
 
-def load_dotenv() -> None:
-    """Add what the files of the working directory set to the environment, which counts more."""
-    settings.add_dotenv(os.environ, dotenv())
-
-
-def dotenv() -> dict[str, str | None]:
-    """Return what `.env` and `.flaskenv` of the working directory set."""
-    return dotenv_values(".flaskenv") | dotenv_values(".env")
+CHECKS = settings.CHECKS | {
+    "SQLALCHEMY_DATABASE_URI": database_url,
+    "SQLALCHEMY_REPLICA_URIS": settings.database_urls(database_url),
+    "SQLALCHEMY_BINDS": settings.binds(database_url),
+    "SQLALCHEMY_ENGINE_OPTIONS": settings.table,
+    "SECRET_KEY": settings.text,
+    "MAX_CONTENT_LENGTH": settings.whole(1, 2**40),
+    "CONTENT_SECURITY_POLICY": settings.text,
+}

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, current_app, json, render_template, request
+from typing import Any
+
+from flask import Flask, Response, abort, current_app, json, render_template, request
+from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
+
+
+class JSONProvider(DefaultJSONProvider):
+    """Flask's JSON, where a text that is nested too deep is no JSON either: 400."""
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        """Read JSON."""
+        try:
+            return super().loads(s, **kwargs)
+        except RecursionError as error:
+            raise ValueError("nested too deep") from error
 
 
 def init_app(app: Flask) -> None:
     """Give every error one shape and every answer its security headers."""
+    app.json = JSONProvider(app)
     app.register_error_handler(HTTPException, problem)
+    app.before_request(refuse)
     app.after_request(secure)
 
 
@@ -28,6 +44,20 @@ def problem(error: HTTPException) -> Response:
     response.content_type = "application/problem+json"
     response.set_data(json.dumps(body))
     return response
+
+
+def refuse() -> None:
+    """Answer 403 to a form that a page of another site sent, 413 to an endless body."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "")
+    if site is None:  # an older browser; other clients send neither
+        own = not origin or origin.partition("://")[2].lower() == request.host.lower()
+    else:
+        own = site in ("same-origin", "none")
+    if request.method == "POST" and not request.is_json and not own:
+        abort(403, "This form was sent from another site.")
+    if request.content_length is None:
+        request.get_data()
+        request.stream.read(1)  # what is left says that it was too long
 
 
 def secure(response: Response) -> Response:

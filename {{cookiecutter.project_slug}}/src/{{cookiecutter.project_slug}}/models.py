@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -20,3 +22,7 @@ class User(Model):
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(NAME_LENGTH))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what clients see."""
+        return {"id": self.id, "name": self.name}

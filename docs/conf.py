@@ -1,0 +1,59 @@
+"""How Sphinx builds these pages: `sphinx-build -W -b html docs docs/_build/html`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "src"))
+
+from flask_pool import __version__  # noqa: E402
+from flask_pool.settings import SETTINGS, Check, Refused  # noqa: E402
+
+project = "Flask-Pool"
+author = "The Flask-Pool authors"
+copyright = author  # noqa: A001 - Sphinx's name
+release = version = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build", "_generated"]
+html_theme = "furo"
+html_title = f"{project} {release}"
+html_show_sourcelink = False
+
+myst_enable_extensions = ["deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+
+
+def accepted(check: Check) -> str:
+    """Return what a check says that it accepts."""
+    try:
+        check("\0")
+    except Refused as refused:
+        return str(refused.args[0])
+    return "anything"
+
+
+def shown(default: object) -> str:
+    """Return a default as it is written in the environment."""
+    if default is None:
+        return "not set"
+    text = str(default).lower() if isinstance(default, bool) else str(default)
+    return f"`{text.removesuffix('.0')}`" if text else "empty"
+
+
+def settings_table() -> str:
+    """Return the table of settings, from the one table in the code."""
+    lines = ["| setting | default | accepted | what it does |", "| --- | --- | --- | --- |"]
+    for name, setting in SETTINGS.items():
+        cells = (f"`{name}`", shown(setting.default), accepted(setting.check), setting.doc)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+(HERE / "_generated").mkdir(exist_ok=True)
+(HERE / "_generated" / "settings.md").write_text(settings_table(), encoding="utf-8")

@@ -1,0 +1,591 @@
+"""A worker of gunicorn: one line for all workers, and a bounded wait.
+
+Threads are as many as connections, so under load requests wait in front of them. This worker
+accepts a connection only while one of its threads is free: the line is the listener's, first in
+first out, and whoever has waited for too long (see `queue`) is refused without a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, partial
+from struct import Struct
+from threading import local
+from time import monotonic
+from typing import Any, Protocol
+
+from gunicorn.workers import gthread  # type: ignore[import-untyped, unused-ignore]
+
+from . import queue
+from .queue import RULE
+
+TICK = 0.1  # seconds between two looks at the line while all threads are busy
+SOON = 0.01  # the same under overload
+IDLE = 1.0  # seconds between two heartbeats while nothing happens
+CROWDED = 0.5  # of what the listener's line holds; what arrives at a full one waits for seconds
+AHEAD = 1.0  # seconds in the line after which no worker is about to serve a request: look past it
+BATCH = 64  # requests refused between two looks at what threads have finished
+SILENT = 10.0  # seconds that a connection may take to send its first byte
+LINGER = 2.0  # seconds to read what a client still sends, after the last answer
+DEFER = 5  # seconds that the kernel keeps a connection that sends nothing to itself
+LONGEST_HEAD = 16384  # bytes of a request that are looked at before a thread takes it
+UNACKED = Struct("@24xI")  # tcpi_unacked of a listener: connections that wait
+REJOIN = 0.05  # seconds in a worker's own line after which a client should use the common one
+
+REQUEST_LINE = re.compile(
+    rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n"
+)
+HAS_BODY = re.compile(rb"\r\n(?:content-length: *0*[1-9]|transfer-encoding:)", re.IGNORECASE)
+START = re.compile(rb"\r\nx-request-start:([^\r\n]*)", re.IGNORECASE)
+WANTS_HTML = re.compile(rb"\r\naccept:[^\r\n]*text/html", re.IGNORECASE)
+
+# All that is used of gunicorn beyond what it documents: versions 23.0 to 27.0 have it. Where one of
+# these is missing, `run` is gunicorn's own: requests wait as in any gunicorn, the rule works where
+# the application is called, and `flask pool check` says so.
+NEEDS = (
+    (gthread, "TConn"),  # (cfg, sock, client, server): .sock, .parser, .init(), .data_ready
+    (gthread.ThreadWorker, "handle"),  # (conn): answers one request; tells whether to keep conn
+    (gthread.ThreadWorker, "handle_request"),  # (req, conn): calls the application
+    (gthread.ThreadWorker, "get_thread_pool"),  # fills .tpool
+    (gthread.ThreadWorker, "is_parent_alive"),
+)
+# attributes of a worker, too: .alive .cfg .sockets .log .poller .tpool .nr_conns
+# .worker_connections .max_keepalived, and .keepalived_conns (24 and newer) or ._keep, which
+# handle_request counts
+INITS = hasattr(gthread.ThreadWorker, "set_accept_enabled")  # handle() calls conn.init(); not in 23
+
+
+def lacking() -> list[str]:
+    """Return what this gunicorn lacks for one line."""
+    return [f"{owner.__name__}.{name}" for owner, name in NEEDS if not hasattr(owner, name)]
+
+
+class _Request(Protocol):
+    method: str
+    path: str
+    headers: list[tuple[str, str]]
+
+    def force_close(self) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class Client:
+    """A connection, and what is known of its next request."""
+
+    sock: Any
+    secret: bool  # TLS: nothing can be read before a thread's handshake
+    address: Any = None
+    listener: Any = None
+    conn: Any = None  # gunicorn's, from the first request on
+    head: bytes = b""
+    whole: bool = False  # the head is there as a whole
+    body: bool = True  # a body may follow
+    path: str = ""
+    wait: float | None = None
+    judged: float | None = None  # what of it counts for refusing
+    late: bool = False  # to be refused
+    passed: float = 0.0  # when it was last found in time
+    began: float = 0.0  # when a thread took the request
+    answered: float | None = None  # when its last request was answered
+    deadline: float = 0.0  # when it is closed, if nothing happens
+
+
+class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
+    """A ThreadWorker that accepts only while one of its threads is free.
+
+    So the line is the listener's, one for all workers. The loop refuses who has waited too long.
+    """
+
+    def get_thread_pool(self) -> Any:
+        """Have a spare thread, which answers probes while all others are busy."""
+        spare = 0 if lacking() else 1
+        return gthread.futures.ThreadPoolExecutor(max_workers=self.cfg.threads + spare)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: serve what stands in the line, then end."""
+        if lacking():
+            super().handle_exit(sig, frame)
+        else:
+            self.alive, self._terminated = False, True
+            self._wake()
+
+    wsgi: Any
+    _terminated = False
+    _wake_end: int | None = None
+
+    def run(self) -> None:
+        """Serve until told to end."""
+        if lacking():
+            self.log.warning("one line for all workers: this gunicorn lacks %s", lacking())
+            super().run()
+            return
+        self._prepare()
+        while self.alive:
+            self._turn(accepts=True)
+            if not self.is_parent_alive():
+                break
+        self._finish()
+
+    def _prepare(self) -> None:
+        self._busy = 0
+        self._spare_busy = self._more = self._newcomer_next = self._listening = False
+        self._looked, self._counted, self._began = 0.0, 0.0, monotonic()
+        self._backlog = len(self.sockets) * self.cfg.backlog
+        self._local = local()
+        self._done: deque[tuple[Client, bool, bool]] = deque()
+        self._returning: deque[Client] = deque()  # kept-alive, with a request
+        self._newcomers: deque[Client] = deque()  # accepted before a thread was free
+        self._probes: deque[Client] = deque()
+        self._idle: dict[Client, None] = {}  # kept-alive, without a request
+        self._silent: dict[Client, None] = {}  # nothing came yet
+        self._ending: dict[Client, None] = {}  # answered for the last time
+        self.keepalived_conns = self._keep = self._idle
+        configure(self.wsgi)
+        self.wsgi = partial(self._call, self.wsgi)
+        self._secret = self.cfg.is_ssl
+        self._wake_fd, self._wake_end = os.pipe()
+        os.set_blocking(self._wake_fd, False)
+        os.set_blocking(self._wake_end, False)
+        self.poller.register(self._wake_fd, selectors.EVENT_READ, self._collect)
+        self._names: dict[Any, Any] = {}
+        self._accepted, self._drained = 0, False
+        for listener in self.sockets:
+            listener.setblocking(False)
+            self._names[listener] = listener.getsockname()
+            with suppress(AttributeError, OSError):  # another system, or a unix socket
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER)
+
+    # the loop
+
+    def _turn(self, *, accepts: bool) -> None:
+        """Wait for something to happen, then serve."""
+        self.notify()
+        free = self._busy < self.cfg.threads
+        self._listen(accepts and free and self.nr_conns < self.worker_connections)
+        timeout = IDLE if free else SOON if RULE.overloaded(monotonic()) else TICK
+        if self._ending or self._silent or self._idle:
+            firsts = (next(iter(each), None) for each in (self._ending, self._silent, self._idle))
+            first = min(client.deadline for client in firsts if client)
+            timeout = min(timeout, max(0.0, first - monotonic()))
+        for key, _ in self.poller.select(timeout):
+            key.data(key.fileobj)
+        self._serve(accepts=accepts)
+        now = monotonic()
+        due = now - self._looked >= TICK or RULE.overloaded(now)
+        if now - self._counted >= TICK:
+            self._counted = now
+            busy = self._busy >= self.cfg.threads
+            RULE.crowded = busy and self._standing() > CROWDED * self._backlog
+        if self._busy >= self.cfg.threads and due:
+            self._looked = now
+            self._look(accepts=accepts)
+        for clients in (self._ending, self._silent, self._idle):
+            self._expire(clients, now)
+        RULE.tell()
+
+    def _listen(self, wanted: bool) -> None:
+        if wanted == self._listening:
+            return
+        for listener in self.sockets:
+            if wanted:
+                self.poller.register(listener, selectors.EVENT_READ, self._arrived)
+            else:
+                self.poller.unregister(listener)
+        self._listening = wanted
+
+    def _arrived(self, _: Any) -> None:
+        self._more = True
+
+    def _wake(self) -> None:
+        if self._wake_end is not None:
+            with suppress(OSError):  # full: it wakes anyway
+                os.write(self._wake_end, b"\0")
+
+    # the line
+
+    def _serve(self, *, accepts: bool) -> None:
+        """Give free threads to clients, those that return and newcomers in turn."""
+        refused = RULE.refused
+        while self._busy < self.cfg.threads and RULE.refused - refused < BATCH:
+            client = self._next(accepts=accepts)
+            if client is None:
+                break
+            self._start(client)
+        self._more = False
+        self._answer_probes()
+
+    def _next(self, *, accepts: bool) -> Client | None:
+        for _ in range(2):
+            self._newcomer_next = not self._newcomer_next
+            client = self._newcomer(accepts=accepts) if self._newcomer_next else self._returned()
+            if client is not None:
+                return client
+        return None
+
+    def _returned(self) -> Client | None:
+        while self._returning:
+            client = self._returning.popleft()
+            if self._admits(client):
+                return client
+        return None
+
+    def _newcomer(self, *, accepts: bool) -> Client | None:
+        for _ in range(BATCH):
+            if self._newcomers:
+                client: Client | None = self._newcomers.popleft()
+            elif accepts and self._more:
+                client = self._accept()
+            else:
+                return None
+            if client is None:
+                self._more = False
+                return None
+            if self._admits(client):
+                # one in a turn: another worker may have a free thread too
+                self._more = False
+                return client
+        return None
+
+    def _admits(self, client: Client) -> bool:
+        """Judge a request as a thread is free for it; refuse it here if that can be done."""
+        client.late = not RULE.exempt(client.path) and self._is_late(client)
+        return not (client.late and self._refuse(client))
+
+    def _is_late(self, client: Client, *, looking: bool = False) -> bool:
+        """Tell whether a request has waited too long; the rule sees each wait once, at its end."""
+        now = monotonic()
+        if now - client.passed < TICK:
+            return False
+        self._measure(client)
+        if looking and not RULE.overloaded(now) and (client.judged or 0.0) <= RULE.limit(now):
+            return False
+        if RULE.refuses(client.judged, sample=not client.body or client.secret):
+            return True
+        client.passed = now
+        return False
+
+    def _look(self, *, accepts: bool) -> None:
+        """While all threads are busy, refuse who has waited too long, and find probes."""
+        self._shed(self._returning)
+        self._shed(self._newcomers)
+        refused = RULE.refused
+        while (
+            accepts
+            and RULE.refused - refused < BATCH
+            and self.nr_conns < self.worker_connections
+            and not (self._newcomers and self._soon_served(self._newcomers[-1]))
+        ):
+            client = self._accept()
+            if client is None:
+                break
+            if RULE.exempt(client.path):
+                self._probes.append(client)
+            elif not (self._is_late(client, looking=True) and self._refuse(client)):
+                self._newcomers.append(client)
+        self._answer_probes()
+
+    def _soon_served(self, client: Client) -> bool:
+        """Tell whether some worker may serve this request soon: then leave what is behind it."""
+        return client.secret or client.wait is None or client.wait <= AHEAD
+
+    def _shed(self, line: deque[Client]) -> None:
+        """Refuse the first in a line, as far as they have waited too long."""
+        kept = []
+        while line:
+            client = line.popleft()
+            if not self._is_late(client, looking=True):
+                line.appendleft(client)
+                break
+            if not self._refuse(client):
+                kept.append(client)
+        line.extendleft(reversed(kept))
+
+    def _answer_probes(self) -> None:
+        if self._probes and not self._spare_busy:
+            self._start(self._probes.popleft(), spare=True)
+
+    def _accept(self) -> Client | None:
+        """Take the first in the listener's line that has sent something."""
+        for listener in self.sockets:
+            while True:
+                try:
+                    sock, address = listener.accept()
+                except (BlockingIOError, ConnectionAbortedError):
+                    break
+                self.nr_conns += 1
+                self._accepted += 1
+                sock.setblocking(False)
+                client = Client(sock, self._secret, address, listener)
+                if self._peek(client):
+                    return client
+        self._drained = True
+        return None
+
+    def _peek(self, client: Client) -> bool:
+        """Look at what a client sent; False if there is nothing for a thread to do."""
+        client.head, client.path, client.whole, client.body = b"", "", False, True
+        if client.secret and client.conn is not None:
+            return True
+        try:
+            head = client.sock.recv(LONGEST_HEAD, socket.MSG_PEEK)
+        except BlockingIOError:
+            self._await(client, self._silent, SILENT)
+            return False
+        except OSError:
+            head = b""
+        if not head:
+            self._close(client)
+            return False
+        line = None if client.secret else REQUEST_LINE.match(head)
+        if line is not None:
+            client.head = head
+            client.path = line[2].decode("latin-1")
+            client.whole = b"\r\n\r\n" in head
+            # what follows the head is a body, or the next request: read it before closing
+            client.body = not head.endswith(b"\r\n\r\n") or HAS_BODY.search(head) is not None
+        return True
+
+    def _measure(self, client: Client) -> None:
+        """Find out how long a request has waited."""
+        wait = queue.waited(client.sock)
+        if wait is None:
+            told = START.search(client.head)
+            wait = queue.since_start(told[1].decode("latin-1")) if told else None
+        elif client.answered is not None:
+            wait = min(wait, monotonic() - client.answered)
+        client.wait = wait
+        # while workers start, a wait is no sign of overload
+        client.judged = None if wait is None else min(wait, monotonic() - self._began)
+
+    def _refuse(self, client: Client) -> bool:
+        """Answer 503 to a request whose head is there; no thread and no parser is needed."""
+        if not client.whole:
+            return False
+        with suppress(OSError):
+            if not client.body:
+                client.sock.recv(LONGEST_HEAD)
+            client.sock.send(refusal(client.head))
+        RULE.count_wait(client.wait or 0.0)
+        RULE.count_refusals()
+        self._end(client)
+        return True
+
+    # threads
+
+    def _start(self, client: Client, *, spare: bool = False) -> None:
+        client.began = monotonic()
+        if client.conn is None:
+            name = self._names[client.listener]
+            client.conn = gthread.TConn(self.cfg, client.sock, client.address, name)
+        if spare:
+            self._spare_busy = True
+        else:
+            self._busy += 1
+        self.tpool.submit(self._work, client, spare)
+
+    def _work(self, client: Client, spare: bool) -> None:
+        """Answer one request, in a thread."""
+        self._local.client = client
+        keep: Any = False
+        conn = client.conn
+        try:
+            conn.data_ready = True
+            conn.sock.setblocking(True)
+            if not INITS:
+                conn.init()
+            keep = self.handle(conn)
+            if isinstance(keep, tuple):  # gunicorn 23
+                keep = keep[0]
+        finally:
+            self._done.append((client, keep is True, spare))
+            self._wake()
+
+    def handle_request(self, req: _Request, conn: Any) -> Any:
+        """Call the application, unless the request has waited too long."""
+        client: Client | None = getattr(getattr(self, "_local", None), "client", None)
+        if client is not None and client.conn is conn:
+            if client.late and not RULE.exempt(req.path):
+                html = any(name == "ACCEPT" and "text/html" in value for name, value in req.headers)
+                conn.sock.sendall(_render(html, req.method == "HEAD"))
+                RULE.count_wait(client.wait or 0.0)
+                RULE.count_refusals()
+                return False
+            client.late = False
+            if client.answered is not None and (client.wait or 0.0) > REJOIN:
+                req.force_close()
+        return super().handle_request(req, conn)
+
+    def _call(
+        self, app: queue.Application, environ: queue.Environ, start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Tell the application how long the request waited."""
+        client: Client | None = self._local.__dict__.pop("client", None)
+        told = queue.since_start(environ.get("HTTP_X_REQUEST_START"))
+        wait = client.wait if client else None  # no client: a further request of HTTP/2
+        environ[queue.WAITED] = None
+        if wait is not None or told is not None:
+            environ[queue.WAITED] = max(wait or 0.0, told or 0.0)
+            RULE.count_wait(environ[queue.WAITED])
+        return app(environ, start_response)
+
+    def _collect(self, _: Any) -> None:
+        """Take back the connections that threads have finished with."""
+        with suppress(BlockingIOError):
+            os.read(self._wake_fd, 4096)
+        while self._done:
+            client, keep, spare = self._done.popleft()
+            now = monotonic()
+            client.sock, client.passed = client.conn.sock, 0.0
+            if spare:
+                self._spare_busy = False
+            else:
+                self._busy -= 1
+                if not client.late and not RULE.exempt(client.path):
+                    RULE.took(now - client.began)
+            self._more = True
+            if not keep:
+                self._end(client)
+                continue
+            client.answered = now
+            if self._has_read_ahead(client):
+                client.head, client.path, client.whole, client.body = b"", "", False, True
+                self._returning.append(client)
+            else:
+                client.sock.setblocking(False)
+                self._await(client, self._idle, self.cfg.keepalive if self.alive else LINGER)
+
+    def _has_read_ahead(self, client: Client) -> bool:
+        """Tell whether a next request's bytes were read already, so that the poller sees none."""
+        conn = client.conn
+        unreader = getattr(conn.parser, "unreader", None)
+        buffer = getattr(unreader, "buf", None)
+        pending = getattr(client.sock, "pending", None)
+        return bool((buffer and buffer.getvalue()) or (pending and pending()))
+
+    # connections without a request
+
+    def _await(self, client: Client, clients: dict[Client, None], seconds: float) -> None:
+        callback = partial(self._readable, client, clients)
+        self.poller.register(client.sock, selectors.EVENT_READ, callback)
+        client.deadline = monotonic() + seconds
+        clients[client] = None
+
+    def _readable(self, client: Client, clients: dict[Client, None], _: Any) -> None:
+        if clients is self._ending:
+            with suppress(BlockingIOError, InterruptedError):
+                try:
+                    if client.sock.recv(65536):
+                        return
+                except (ConnectionError, ValueError):
+                    pass
+                self._leave(client, clients)
+                self._close(client)
+            return
+        self._leave(client, clients)
+        if not self._peek(client):
+            return
+        if RULE.exempt(client.path) and self._busy >= self.cfg.threads:
+            self._measure(client)
+            self._probes.append(client)
+        else:
+            (self._returning if client.answered is not None else self._newcomers).append(client)
+
+    def _leave(self, client: Client, clients: dict[Client, None]) -> None:
+        clients.pop(client, None)
+        with suppress(OSError, KeyError, ValueError):
+            self.poller.unregister(client.sock)
+
+    def _expire(self, clients: dict[Client, None], now: float) -> None:
+        while clients:
+            client = next(iter(clients))
+            if client.deadline > now:
+                break
+            self._leave(client, clients)
+            self._close(client)
+
+    def _end(self, client: Client) -> None:
+        """Close a connection without waiting for its client, who may be sending a body still."""
+        if client.body or client.secret:
+            try:
+                client.sock.setblocking(False)
+                client.sock.shutdown(socket.SHUT_WR)
+                self._await(client, self._ending, LINGER)
+            except (OSError, ValueError):  # it is closed already
+                self._close(client)
+        else:
+            self._close(client)
+
+    def _close(self, client: Client) -> None:
+        self.nr_conns -= 1
+        with suppress(OSError):
+            client.sock.close()
+
+    # the end
+
+    def _finish(self) -> None:
+        """On SIGTERM serve what stands in the line; end what has begun, and close everything."""
+        until = monotonic() + self.cfg.graceful_timeout
+        most = self._accepted + (self._standing(self.cfg.backlog) if self._terminated else 0)
+        for client in self._idle:
+            client.deadline = min(client.deadline, monotonic() + LINGER)
+        self._drained = False
+        accepts = True
+        while monotonic() < until and (accepts or self.nr_conns > 0):
+            if accepts:
+                self._more = True
+                self._serve(accepts=self._accepted < most)
+                accepts = self._accepted < most and not self._drained
+                if not accepts:
+                    self._listen(False)
+                    for listener in self.sockets:
+                        listener.close()
+            if accepts or self.nr_conns > 0:
+                self._turn(accepts=accepts)
+        self.tpool.shutdown(wait=False)
+        self.poller.close()
+
+    def _standing(self, unknown: int = 0) -> int:
+        """Return how many connections wait in the listener's line."""
+        found = 0
+        for listener in self.sockets:
+            try:
+                info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, UNACKED.size)
+                found += UNACKED.unpack(info)[0]
+            except (AttributeError, OSError):  # a unix socket does not say
+                found += unknown
+        return found
+
+
+def configure(app: Any) -> None:
+    """Have the rule use the settings of an application's pool, else the environment's."""
+    pools = getattr(app, "extensions", {}).get("pool")
+    values: Any = getattr(pools, "settings", None) or os.environ
+    RULE.configure(
+        float(values.get("POOL_QUEUE_TARGET", queue.TARGET)),
+        float(values.get("POOL_QUEUE_INTERVAL", queue.INTERVAL)),
+        values.get("POOL_URL_PREFIX", ""),
+    )
+
+
+def refusal(head: bytes) -> bytes:
+    """Return the whole 503 for a request with this head."""
+    return _render(WANTS_HTML.search(head) is not None, head.startswith(b"HEAD "))
+
+
+def _render(html: bool, head: bool) -> bytes:
+    return _rendered(html, head, queue.retry_after())
+
+
+@cache
+def _rendered(html: bool, head: bool, retry_after: int) -> bytes:
+    headers, body = queue.answer(retry_after, html=html)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    start = f"HTTP/1.1 503 Service Unavailable\r\n{lines}Connection: close\r\n\r\n"
+    return start.encode("latin-1") + (b"" if head else body)

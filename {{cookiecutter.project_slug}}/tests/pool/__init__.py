@@ -1,1 +1,0 @@
-"""Tests of the pool alone, on a small application of their own."""
