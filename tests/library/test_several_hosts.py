@@ -17,8 +17,6 @@ from .test_replicas import TABLE, Client, Service, serving
 
 pytestmark = pytest.mark.needs("postgresql")
 
-OUTAGE = 5  # seconds, at most, from the promotion on a machine that has time
-
 
 @pytest.fixture
 def cluster() -> Iterator[servers.Cluster]:
