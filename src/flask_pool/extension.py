@@ -108,6 +108,7 @@ class Pool:
             pools.replicas = Replicas(pools.engines["default"], replicas, lag)
             pools.engines |= replicas
         resets = {name or "default" for name, each in added.items() if options.RESET in each}
+        resets |= replicas.keys() if "default" in resets else set()
         listen(app, db, pools, resets)
         errors.init_app(app, pools.observers)
 

@@ -176,7 +176,7 @@ def before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -
         return
     mark.harmless = True
     if use.reads or use.other:  # its transaction has begun
-        use.note_other()
+        use.other = True  # the request goes on reading where it does
         return
     use.reads += 1
     mark.proven = True
