@@ -32,12 +32,7 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Urls:
         numbers = iter(range(100))
         return lambda: f"sqlite:///{tmp_path}/{next(numbers)}.db"
     server: servers.PostgreSQL | servers.MariaDB = request.getfixturevalue(request.param)
-    driver = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}[request.param]
-
-    def make() -> str:
-        return f"{driver}://{server.url(server.create_database()).partition('://')[2]}"
-
-    return make
+    return lambda: server.url(server.create_database())
 
 
 def load(name: str) -> ModuleType:
