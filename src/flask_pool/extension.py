@@ -18,12 +18,12 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import Pool as SQLAlchemyPool
 
 from . import commits, connecting, errors, options, reads, settings, uses, watcher
 from .observer import Observer
 from .queue_pool import FairQueuePool
-from .replicas import Replicas, make_engines, read_from
+from .replicas import Replicas, make_engines
 
 logger = logging.getLogger(__name__)
 
@@ -58,15 +58,16 @@ class Pools:
         """Tell whether safe requests find a replica while the primary is away."""
         return self.replicas is not None and self.replicas.answer()
 
-    def unpooled(self, name: str, **changes: Any) -> Engine:
-        """Return a new engine that connects as this one does, to each connection anew."""
-        return self.another(name, poolclass=NullPool, **changes)
-
-    def another(self, name: str, **changes: Any) -> Engine:
-        """Return a new engine that connects as this one does, with a pool as it is given."""
+    def another(self, name: str, poolclass: type[SQLAlchemyPool], **numbers: Any) -> Engine:
+        """Return a new engine whose pool, of this class, makes connections as this one's does."""
         engine = self.engines[name]
-        connect = engine.pool._creator  # the dialect's, or the application's own
-        return create_engine(engine.url, creator=connect, **changes)
+        own: Any = engine.pool  # its creator is the dialect's with its listeners, or the application's
+        made = create_engine(engine.url, creator=own._creator, poolclass=poolclass, **numbers)
+        for listener in own.dispatch.connect.listeners:
+            event.listen(made, "connect", listener)
+        if isinstance(made.pool, FairQueuePool):
+            made.pool.try_again = getattr(own, "try_again", None)
+        return made
 
 
 class Pool:
@@ -101,7 +102,8 @@ class Pool:
             name: engine for name, engine in engines.items() if isinstance(engine, Engine)
         }
         if replicas:
-            pools.replicas = read_from(app, pools.engines["default"], replicas)
+            lag = found["SQLALCHEMY_REPLICA_LAG"]
+            pools.replicas = Replicas(pools.engines["default"], replicas, lag)
             pools.engines |= replicas
         resets = {name or "default" for name, each in added.items() if options.RESET in each}
         listen(app, db, pools, resets)
@@ -144,6 +146,11 @@ def listen(app: Flask, db: SQLAlchemy, pools: Pools, resets: Container[str]) -> 
         event.listen(engine, "do_executemany", reads.before_executemany)
         event.listen(engine, "do_execute_no_params", reads.before_execute_no_params)
         event.listen(engine, "handle_error", errors.note_error)
+    if pools.replicas:  # where the log is after a write, before `uses.returned` forgets it
+        event.listen(pools.engines["default"], "checkin", pools.replicas.note_return, insert=True)
+        for server in pools.replicas.servers:
+            event.listen(server.engine, "connect", server.greet)
+        app.after_request(pools.replicas.tell)
     # sessions: reads without a transaction, and no COMMIT that can't arrive
     for name, listener in (
         ("do_orm_execute", reads.read),

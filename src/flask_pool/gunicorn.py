@@ -135,7 +135,7 @@ def _main() -> None:
 
 def application() -> Any:
     """Return the application that FLASK_APP names, made with what `.env` sets."""
-    from flask.cli import ScriptInfo  # noqa: PLC0415
+    from flask.cli import ScriptInfo
 
     settings.add_dotenv(os.environ, _dotenv)  # with --preload no worker is there yet
     return ScriptInfo(os.environ.get("FLASK_APP")).load_app()

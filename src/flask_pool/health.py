@@ -23,7 +23,6 @@ READ_ONLY = {
     "mysql": "SELECT @@global.read_only",
     "mariadb": "SELECT @@global.read_only",
 }
-NO_PRIMARY = ("unreachable", "read_only")
 
 bp = Blueprint("health", __name__, url_prefix="/healthz")
 
@@ -37,8 +36,8 @@ class NotReady(ServiceUnavailable):
 
     def get_body(self, *_: Any, **__: Any) -> str:
         """Return the problem as JSON."""
-        problem = {"title": self.name, "status": self.code, "detail": self.description}
-        return json.dumps(problem | {"reason": self.reason})
+        body = {"title": self.name, "status": self.code, "detail": self.description}
+        return json.dumps(body | {"reason": self.reason})
 
     def get_headers(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
         """Return Retry-After, and the type of the body."""
@@ -63,7 +62,7 @@ def ready() -> Response:
     check.join(ANSWER_WITHIN)
     verdict = check.verdict or check.late()
     pools = current_app.extensions.get("pool")
-    if verdict in NO_PRIMARY and pools is not None and pools.reads_go_on():
+    if verdict in ("unreachable", "read_only") and pools is not None and pools.reads_go_on():
         return jsonify(status="ready", writes=False)
     if verdict != "ready":
         raise NotReady(verdict)
@@ -107,22 +106,19 @@ class Check(Thread):
 
 def migrated(connection: Connection, migrate: Any) -> bool:
     """Tell whether the schema is this version's; a newer one, in a rolling update, will do."""
-    from alembic.migration import MigrationContext  # noqa: PLC0415 (only needed here)
+    from alembic.migration import MigrationContext
 
     heads, known = _revisions(migrate.directory)
-    names = ("version_table", "version_table_schema")
-    options = {name: migrate.configure_args.get(name) for name in names}
-    options = {name: value for name, value in options.items() if value is not None}
-    found = MigrationContext.configure(connection, opts=options).get_current_heads()
-    current = set(found)
+    own = {key: value for key, value in migrate.configure_args.items() if "version_table" in key}
+    current = set(MigrationContext.configure(connection, opts=own).get_current_heads())
     return not heads or (bool(current) and not current & (known - heads))
 
 
 @cache
 def _revisions(directory: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the newest revisions and all revisions of this version's migrations."""
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
     config = Config(str(Path(directory, "alembic.ini")))
     config.set_main_option("script_location", directory.replace("%", "%%"))

@@ -33,6 +33,9 @@ class Observer:
     def checked_in(self, pool: Any, used: float) -> None:
         """A connection came back, after this use."""
 
+    def released(self, pool: Any, route: str, held: float) -> None:
+        """A connection came back that a request of this route ("": none) held for this time."""
+
     def replaced(self, pool: Any, reason: str) -> None:
         """A connection is replaced: `recycled` by age, `dead` when looked at, `died` in use."""
 

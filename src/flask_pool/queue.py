@@ -11,9 +11,9 @@ import logging
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
-from random import randint
+from random import random
 from threading import Lock
 from time import monotonic, time
 from typing import Any
@@ -26,7 +26,7 @@ LAST_DATA_RECV = struct.Struct("@52xI")  # tcpi_last_data_recv in Linux's struct
 LONGEST = 60.0  # seconds: a header that says more comes from another clock
 WAITED = "flask_pool.queue"  # key in environ: seconds from arrival to the application
 SOCKETS = ("gunicorn.socket", "werkzeug.socket")  # keys in environ: what servers show
-MOST_SECONDS = 10  # of Retry-After; spread, so that those refused do not return in step
+MOST_SECONDS = 10  # of Retry-After
 
 DETAIL = "The service is overloaded. Try again shortly."
 PROBLEM = (
@@ -70,9 +70,12 @@ def since_start(header: str | None) -> float | None:
 class Rule:
     """Decides which requests are refused, and counts them."""
 
-    def __init__(self, target: float = TARGET, interval: float = INTERVAL, prefix: str = "") -> None:
+    def __init__(
+        self, target: float = TARGET, interval: float = INTERVAL, prefix: str = ""
+    ) -> None:
         self.configure(target, interval, prefix)
         self.mean = 0.0  # seconds that a request takes
+        self.crowded = False  # the line is so long that the kernel may soon drop what arrives
         self.refused = 0
         self.since: float | None = None  # the wall clock when the present refusals began
         self.on_wait: list[Callable[[float], object]] = []
@@ -93,11 +96,14 @@ class Rule:
         return max(self.target, self.mean)
 
     def overloaded(self, now: float) -> bool:
-        """Tell whether every wait within the last interval was above T."""
-        if self._above is None or now - self._seen > self.interval:
-            self.since = None
-            return False
-        return now - self._above >= self.interval
+        """Tell whether every wait within the last interval was above T, or the line is crowded."""
+        if self.crowded:
+            return True
+        return self._is_above(now) and now - (self._above or now) >= self.interval
+
+    def _is_above(self, now: float) -> bool:
+        """Tell whether the last wait seen was above T, and not long ago."""
+        return self._above is not None and now - self._seen <= self.interval
 
     def limit(self, now: float) -> float:
         """Return the seconds that a request may have waited."""
@@ -113,9 +119,9 @@ class Rule:
         with self._lock:
             if sample:
                 if wait <= self.threshold:
-                    self._above = self.since = None
-                elif self._above is None or now - self._seen > self.interval:
-                    self._above, self.since = now, None
+                    self._above = None
+                elif not self._is_above(now):
+                    self._above = now
                 self._seen = now
             return wait > self.limit(now)
 
@@ -141,39 +147,58 @@ class Rule:
         self.tell()
 
     def tell(self) -> None:
-        """Log how many requests were refused, if the last line is a second old."""
+        """Log how many requests were refused, once a second; note when refusals have ended."""
         now = monotonic()
+        if self.since is not None and not self.crowded and not self._is_above(now):
+            self.since = None
+            for listener in self.on_refusal:
+                listener(0)
         if not self._untold or now - self._told < 1:
             return
         with self._lock:
             number, self._untold, self._told = self._untold, 0, now
         logger.warning(
-            "overloaded: %d request%s refused with 503 (waited for too long; T is %.3g s)",
+            "overloaded: %d request%s refused with 503, T is %.3g s",
             number, "s" * (number != 1), self.threshold,
         )  # fmt: skip
 
     def exempt(self, path: str) -> bool:
         """Tell whether this is a path that is never refused: probes, metrics, the pool's page."""
         own = path.removeprefix(self.prefix)
-        return path.startswith("/healthz/") or own.startswith(("/healthz/", "/pool/")) or (
-            own in ("/metrics", "/pool", "/pool.json")
+        return (
+            path.startswith("/healthz/")
+            or own.startswith(("/healthz/", "/pool/"))
+            or (own in ("/metrics", "/pool", "/pool.json"))
         )
 
 
 RULE = Rule()  # of this process
 
 
-def answer(*, html: bool) -> tuple[list[tuple[str, str]], bytes]:
-    """Return headers and body of a refusal."""
+def retry_after() -> int:
+    """Return seconds, spread so that those refused do not return in step."""
+    return 1 + int(random() * MOST_SECONDS)  # noqa: S311
+
+
+def answer(seconds: int, *, html: bool) -> tuple[list[tuple[str, str]], bytes]:
+    """Return headers and body of a refusal, which says when to try again."""
     body = PAGE if html else PROBLEM
     kind = "text/html; charset=utf-8" if html else "application/problem+json"
     headers = [
         ("Content-Type", kind),
         ("Content-Length", str(len(body))),
-        ("Retry-After", str(randint(1, MOST_SECONDS))),
+        ("Retry-After", str(seconds)),
         ("Cache-Control", "no-store"),
     ]
     return headers, body
+
+
+def init_app(app: Any, settings: Mapping[str, Any]) -> None:
+    """Have the rule use these settings, and judge the requests of a Flask application."""
+    RULE.configure(
+        settings["POOL_QUEUE_TARGET"], settings["POOL_QUEUE_INTERVAL"], settings["POOL_URL_PREFIX"]
+    )
+    app.wsgi_app = Middleware(app.wsgi_app)
 
 
 class Middleware:
@@ -201,7 +226,9 @@ class Middleware:
             return self.app(environ, start_response)
         if self.rule.refuses(wait, sample=not body):
             self.rule.count_refusals()
-            headers, content = answer(html="text/html" in environ.get("HTTP_ACCEPT", ""))
+            headers, content = answer(
+                retry_after(), html="text/html" in environ.get("HTTP_ACCEPT", "")
+            )
             start_response("503 Service Unavailable", [*headers, ("Connection", "close")])
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]
         began = monotonic()

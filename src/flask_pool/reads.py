@@ -30,10 +30,11 @@ STALE_PLAN = "0A000"  # "cached plan must not change result type"
 class Read:
     """One statement that may be sent without a transaction."""
 
-    __slots__ = ("cursor", "over", "proven", "switched", "use")
+    __slots__ = ("cursor", "harmless", "over", "proven", "switched", "use")
 
     def __init__(self) -> None:
         self.over = False  # what is loaded from its result may carry its options
+        self.harmless = False  # its text and its connection: a replica could do the same
         self.proven = False
         self.use: Use | None = None
         self.cursor: Any = None
@@ -54,18 +55,19 @@ def read(state: ORMExecuteState) -> Result[Any] | None:
     request = current()
     if request is None or not request.safe or not _may_read(state):
         return None
-    replicas = current_app.extensions["pool"].replicas
-    if replicas is not None:
-        found: Result[Any] | None = replicas.read(state, request, send)
+    pools = current_app.extensions.get("pool")
+    if pools is None:  # an application that shares `db` and is without a pool
+        return None
+    if pools.replicas is not None:
+        found: Result[Any] = pools.replicas.read(state, request)
         return found
-    return send(state)
+    return send(state, Read())
 
 
-def send(state: ORMExecuteState, bind: Any = None) -> Result[Any]:
+def send(state: ORMExecuteState, first: Read) -> Result[Any]:
     """Send the statement; once more if its connection died and nothing else can be missed."""
-    first = Read()
     try:
-        return _invoke(state, first, bind)
+        return invoke(state, first)
     except DBAPIError as error:
         if not first.proven or first.use is None:
             raise
@@ -77,10 +79,11 @@ def send(state: ORMExecuteState, bind: Any = None) -> Result[Any]:
                 observer.retried()
         elif not _needs_fresh_plan(error, first):
             raise
-    return _invoke(state, Read(), bind)
+    return invoke(state, Read())
 
 
-def _invoke(state: ORMExecuteState, mark: Read, bind: Any) -> Result[Any]:
+def invoke(state: ORMExecuteState, mark: Read, bind: Any = None) -> Result[Any]:
+    """Send the statement as a read, once."""
     state.session.info[READ] = mark
     try:
         return state.invoke_statement(
@@ -166,9 +169,13 @@ def before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -
         if not _may_switch(connection, cursor, context):
             use.note_other()
             return
+        use.reads += 1
+        mark.harmless = mark.proven = True  # switching fails only if the connection has died
         use.switched = cursor.connection  # noted first: an interruption must not leave it unnoted
         use.switched.autocommit = mark.switched = True
-    elif use.reads or use.other:  # its transaction has begun
+        return
+    mark.harmless = True
+    if use.reads or use.other:  # its transaction has begun
         use.note_other()
         return
     use.reads += 1
@@ -222,6 +229,8 @@ def _is_read_committed(connection: Connection, driver: Any, psycopg: Any) -> boo
     default: str | None = connection.info.get(LEVEL)
     if default is None:
         # below the driver's cursors, so that no tracer of the application's sees it
-        answer = driver.pgconn.exec_(b"SHOW default_transaction_isolation")
-        default = connection.info[LEVEL] = (answer.get_value(0, 0) or b"unknown").decode()
+        answer = driver.pgconn.exec_(b"SHOW default_transaction_isolation").get_value(0, 0)
+        if answer is None:  # if the connection has died, so will the statement: nothing is lost
+            return bool(driver.pgconn.status != psycopg.pq.ConnStatus.OK)
+        default = connection.info[LEVEL] = answer.decode()
     return default.startswith("read ")

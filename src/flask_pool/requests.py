@@ -13,17 +13,14 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}  # RFC 9110, section 9.2.1; TRACE is n
 class RequestState:
     """What a request did with the database."""
 
-    __slots__ = ("answered", "safe", "seen", "source", "told", "unproven", "uses", "written")
+    __slots__ = ("answered", "safe", "trip", "unproven", "uses")
 
     def __init__(self, *, safe: bool) -> None:
         self.safe = safe
         self.answered = False  # there is a response, whose end is the request's
         self.uses: set[Any] = set()  # of connections that are not returned yet
-        self.unproven = False  # more than proven reads was sent to the primary
-        # with replicas: positions of the primary's log, and where the request reads from
-        self.written = self.seen = ""
-        self.source: Any = None
-        self.told: Any = None
+        self.unproven = False  # more than proven reads was sent
+        self.trip: Any = None  # with replicas: what it read and wrote
 
 
 def current() -> RequestState | None:

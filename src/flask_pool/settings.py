@@ -141,7 +141,7 @@ def database_url(value: Any) -> Any:
     try:
         if url.drivername != "postgres":  # which SQLAlchemy knows no more, and a service may
             dialect = url.get_dialect()
-        if "+" in url.drivername:
+        if "+" in url.drivername or url.drivername == "sqlite":
             dialect.import_dbapi()
             dialect().create_connect_args(url)
     except ImportError as error:

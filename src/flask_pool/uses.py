@@ -46,7 +46,8 @@ class Use:
 
     __slots__ = (
         "__weakref__", "began", "by_connection", "claimed", "failed", "leaked_at", "other", "pool",
-        "proxy", "reads", "request", "route", "switched", "taker", "thread", "used_at", "warned",
+        "proxy", "reads", "request", "route", "switched", "taken_at", "taker", "thread", "used_at",
+        "warned",
     )  # fmt: skip
 
     def __init__(self, pool: Any, proxy: PoolProxiedConnection) -> None:
@@ -60,7 +61,7 @@ class Use:
         if self.request is not None:
             self.request.uses.add(self)
             self.route = request.url_rule.rule if request.url_rule else ""
-        self.used_at = monotonic()
+        self.taken_at = self.used_at = monotonic()
         self.leaked_at: float | None = None  # when its request ended without returning it
         self.warned = False  # held for long, and logged
         self.reads = 0  # proven reads that were sent
@@ -140,6 +141,8 @@ def returned(connection: DBAPIConnection | None, record: ConnectionPoolEntry) ->
         use.request.uses.discard(use)
     if use.switched is not None:
         put_back(use)
+    if isinstance(use.pool, FairQueuePool):
+        use.pool.tell("released", use.route, monotonic() - use.taken_at)
 
 
 def died(

@@ -8,26 +8,28 @@ first out, and whoever has waited for too long (see `queue`) is refused without 
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from re import IGNORECASE, compile
+from functools import cache, partial
 from struct import Struct
 from threading import local
 from time import monotonic
 from typing import Any, Protocol
 
-from gunicorn.workers import gthread
+from gunicorn.workers import gthread  # type: ignore[import-untyped, unused-ignore]
 
 from . import queue
 from .queue import RULE
 
 TICK = 0.1  # seconds between two looks at the line while all threads are busy
+SOON = 0.01  # the same under overload
 IDLE = 1.0  # seconds between two heartbeats while nothing happens
+CROWDED = 0.5  # of what the listener's line holds; what arrives at a full one waits for seconds
 AHEAD = 1.0  # seconds in the line after which no worker is about to serve a request: look past it
 BATCH = 64  # requests refused between two looks at what threads have finished
 SILENT = 10.0  # seconds that a connection may take to send its first byte
@@ -37,10 +39,12 @@ LONGEST_HEAD = 16384  # bytes of a request that are looked at before a thread ta
 UNACKED = Struct("@24xI")  # tcpi_unacked of a listener: connections that wait
 REJOIN = 0.05  # seconds in a worker's own line after which a client should use the common one
 
-REQUEST_LINE = compile(rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n")
-HAS_BODY = compile(rb"\r\n(?:content-length: *0*[1-9]|transfer-encoding:)", IGNORECASE)
-START = compile(rb"\r\nx-request-start:([^\r\n]*)", IGNORECASE)
-WANTS_HTML = compile(rb"\r\naccept:[^\r\n]*text/html", IGNORECASE)
+REQUEST_LINE = re.compile(
+    rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n"
+)
+HAS_BODY = re.compile(rb"\r\n(?:content-length: *0*[1-9]|transfer-encoding:)", re.IGNORECASE)
+START = re.compile(rb"\r\nx-request-start:([^\r\n]*)", re.IGNORECASE)
+WANTS_HTML = re.compile(rb"\r\naccept:[^\r\n]*text/html", re.IGNORECASE)
 
 # All that is used of gunicorn beyond what it documents: versions 23.0 to 27.0 have it. Where one of
 # these is missing, `run` is gunicorn's own: requests wait as in any gunicorn, the rule works where
@@ -64,7 +68,9 @@ def lacking() -> list[str]:
 
 
 class _Request(Protocol):
+    method: str
     path: str
+    headers: list[tuple[str, str]]
 
     def force_close(self) -> None: ...
 
@@ -73,8 +79,11 @@ class _Request(Protocol):
 class Client:
     """A connection, and what is known of its next request."""
 
-    conn: Any
+    sock: Any
     secret: bool  # TLS: nothing can be read before a thread's handshake
+    address: Any = None
+    listener: Any = None
+    conn: Any = None  # gunicorn's, from the first request on
     head: bytes = b""
     whole: bool = False  # the head is there as a whole
     body: bool = True  # a body may follow
@@ -82,6 +91,7 @@ class Client:
     wait: float | None = None
     judged: float | None = None  # what of it counts for refusing
     late: bool = False  # to be refused
+    passed: float = 0.0  # when it was last found in time
     began: float = 0.0  # when a thread took the request
     answered: float | None = None  # when its last request was answered
     deadline: float = 0.0  # when it is closed, if nothing happens
@@ -106,6 +116,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self.alive, self._terminated = False, True
             self._wake()
 
+    wsgi: Any
     _terminated = False
     _wake_end: int | None = None
 
@@ -125,7 +136,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _prepare(self) -> None:
         self._busy = 0
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
-        self._looked, self._began = 0.0, monotonic()
+        self._looked, self._counted, self._began = 0.0, 0.0, monotonic()
+        self._backlog = len(self.sockets) * self.cfg.backlog
         self._local = local()
         self._done: deque[tuple[Client, bool, bool]] = deque()
         self._returning: deque[Client] = deque()  # kept-alive, with a request
@@ -137,6 +149,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.keepalived_conns = self._keep = self._idle
         configure(self.wsgi)
         self.wsgi = partial(self._call, self.wsgi)
+        self._secret = self.cfg.is_ssl
         self._wake_fd, self._wake_end = os.pipe()
         os.set_blocking(self._wake_fd, False)
         os.set_blocking(self._wake_end, False)
@@ -156,7 +169,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.notify()
         free = self._busy < self.cfg.threads
         self._listen(accepts and free and self.nr_conns < self.worker_connections)
-        timeout = IDLE if free else TICK
+        timeout = IDLE if free else SOON if RULE.overloaded(monotonic()) else TICK
         if self._ending or self._silent or self._idle:
             firsts = (next(iter(each), None) for each in (self._ending, self._silent, self._idle))
             first = min(client.deadline for client in firsts if client)
@@ -165,7 +178,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             key.data(key.fileobj)
         self._serve(accepts=accepts)
         now = monotonic()
-        if self._busy >= self.cfg.threads and now - self._looked >= TICK:
+        due = now - self._looked >= TICK or RULE.overloaded(now)
+        if now - self._counted >= TICK:
+            self._counted = now
+            busy = self._busy >= self.cfg.threads
+            RULE.crowded = busy and self._standing() > CROWDED * self._backlog
+        if self._busy >= self.cfg.threads and due:
             self._looked = now
             self._look(accepts=accepts)
         for clients in (self._ending, self._silent, self._idle):
@@ -182,7 +200,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 self.poller.unregister(listener)
         self._listening = wanted
 
-    def _arrived(self, listener: Any) -> None:
+    def _arrived(self, _: Any) -> None:
         self._more = True
 
     def _wake(self) -> None:
@@ -201,8 +219,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 break
             self._start(client)
         self._more = False
-        if self._probes and not self._spare_busy:
-            self._start(self._probes.popleft(), spare=True)
+        self._answer_probes()
 
     def _next(self, *, accepts: bool) -> Client | None:
         for _ in range(2):
@@ -238,11 +255,21 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _admits(self, client: Client) -> bool:
         """Judge a request as a thread is free for it; refuse it here if that can be done."""
-        self._measure(client)
-        if RULE.exempt(client.path):
-            return True
-        client.late = RULE.refuses(client.judged, sample=not client.body or client.secret)
+        client.late = not RULE.exempt(client.path) and self._is_late(client)
         return not (client.late and self._refuse(client))
+
+    def _is_late(self, client: Client, *, looking: bool = False) -> bool:
+        """Tell whether a request has waited too long; the rule sees each wait once, at its end."""
+        now = monotonic()
+        if now - client.passed < TICK:
+            return False
+        self._measure(client)
+        if looking and not RULE.overloaded(now) and (client.judged or 0.0) <= RULE.limit(now):
+            return False
+        if RULE.refuses(client.judged, sample=not client.body or client.secret):
+            return True
+        client.passed = now
+        return False
 
     def _look(self, *, accepts: bool) -> None:
         """While all threads are busy, refuse who has waited too long, and find probes."""
@@ -258,23 +285,29 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             client = self._accept()
             if client is None:
                 break
-            self._newcomers.append(client)
-            self._shed(self._newcomers, only=client)
+            if RULE.exempt(client.path):
+                self._probes.append(client)
+            elif not (self._is_late(client, looking=True) and self._refuse(client)):
+                self._newcomers.append(client)
+        self._answer_probes()
 
     def _soon_served(self, client: Client) -> bool:
-        """Tell whether another worker may serve a request as fast: then leave what is behind it."""
-        return client.wait is None or client.wait <= AHEAD
+        """Tell whether some worker may serve this request soon: then leave what is behind it."""
+        return client.secret or client.wait is None or client.wait <= AHEAD
 
-    def _shed(self, line: deque[Client], only: Client | None = None) -> None:
-        for client in [only] if only else list(line):
-            self._measure(client)
-            if RULE.exempt(client.path):
-                line.remove(client)
-                self._probes.append(client)
-            elif client.judged is not None and client.judged > RULE.limit(monotonic()):
-                RULE.refuses(client.judged, sample=not client.body or client.secret)
-                if self._refuse(client):
-                    line.remove(client)
+    def _shed(self, line: deque[Client]) -> None:
+        """Refuse the first in a line, as far as they have waited too long."""
+        kept = []
+        while line:
+            client = line.popleft()
+            if not self._is_late(client, looking=True):
+                line.appendleft(client)
+                break
+            if not self._refuse(client):
+                kept.append(client)
+        line.extendleft(reversed(kept))
+
+    def _answer_probes(self) -> None:
         if self._probes and not self._spare_busy:
             self._start(self._probes.popleft(), spare=True)
 
@@ -288,8 +321,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                     break
                 self.nr_conns += 1
                 self._accepted += 1
-                conn = gthread.TConn(self.cfg, sock, address, self._names[listener])
-                client = Client(conn, secret=self.cfg.is_ssl)
+                sock.setblocking(False)
+                client = Client(sock, self._secret, address, listener)
                 if self._peek(client):
                     return client
         self._drained = True
@@ -298,11 +331,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _peek(self, client: Client) -> bool:
         """Look at what a client sent; False if there is nothing for a thread to do."""
         client.head, client.path, client.whole, client.body = b"", "", False, True
-        sock = client.conn.sock
-        if client.secret and client.conn.parser is not None:
+        if client.secret and client.conn is not None:
             return True
         try:
-            head = sock.recv(LONGEST_HEAD, socket.MSG_PEEK)
+            head = client.sock.recv(LONGEST_HEAD, socket.MSG_PEEK)
         except BlockingIOError:
             self._await(client, self._silent, SILENT)
             return False
@@ -316,12 +348,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             client.head = head
             client.path = line[2].decode("latin-1")
             client.whole = b"\r\n\r\n" in head
-            client.body = not client.whole or HAS_BODY.search(head) is not None
+            # what follows the head is a body, or the next request: read it before closing
+            client.body = not head.endswith(b"\r\n\r\n") or HAS_BODY.search(head) is not None
         return True
 
     def _measure(self, client: Client) -> None:
         """Find out how long a request has waited."""
-        wait = queue.waited(client.conn.sock)
+        wait = queue.waited(client.sock)
         if wait is None:
             told = START.search(client.head)
             wait = queue.since_start(told[1].decode("latin-1")) if told else None
@@ -335,11 +368,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         """Answer 503 to a request whose head is there; no thread and no parser is needed."""
         if not client.whole:
             return False
-        if not client.body:
-            with suppress(OSError):
-                client.conn.sock.recv(client.head.index(b"\r\n\r\n") + 4)
         with suppress(OSError):
-            client.conn.sock.send(refusal(client.head))
+            if not client.body:
+                client.sock.recv(LONGEST_HEAD)
+            client.sock.send(refusal(client.head))
         RULE.count_wait(client.wait or 0.0)
         RULE.count_refusals()
         self._end(client)
@@ -349,6 +381,9 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _start(self, client: Client, *, spare: bool = False) -> None:
         client.began = monotonic()
+        if client.conn is None:
+            name = self._names[client.listener]
+            client.conn = gthread.TConn(self.cfg, client.sock, client.address, name)
         if spare:
             self._spare_busy = True
         else:
@@ -377,8 +412,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         client: Client | None = getattr(getattr(self, "_local", None), "client", None)
         if client is not None and client.conn is conn:
             if client.late and not RULE.exempt(req.path):
-                html = any(n == "ACCEPT" and "text/html" in v for n, v in getattr(req, "headers", ()))
-                conn.sock.sendall(_render(html=html, head=getattr(req, "method", "") == "HEAD"))
+                html = any(name == "ACCEPT" and "text/html" in value for name, value in req.headers)
+                conn.sock.sendall(_render(html, req.method == "HEAD"))
                 RULE.count_wait(client.wait or 0.0)
                 RULE.count_refusals()
                 return False
@@ -407,6 +442,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         while self._done:
             client, keep, spare = self._done.popleft()
             now = monotonic()
+            client.sock, client.passed = client.conn.sock, 0.0
             if spare:
                 self._spare_busy = False
             else:
@@ -422,7 +458,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 client.head, client.path, client.whole, client.body = b"", "", False, True
                 self._returning.append(client)
             else:
-                client.conn.sock.setblocking(False)
+                client.sock.setblocking(False)
                 self._await(client, self._idle, self.cfg.keepalive if self.alive else LINGER)
 
     def _has_read_ahead(self, client: Client) -> bool:
@@ -430,14 +466,14 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         conn = client.conn
         unreader = getattr(conn.parser, "unreader", None)
         buffer = getattr(unreader, "buf", None)
-        pending = getattr(conn.sock, "pending", None)
+        pending = getattr(client.sock, "pending", None)
         return bool((buffer and buffer.getvalue()) or (pending and pending()))
 
     # connections without a request
 
     def _await(self, client: Client, clients: dict[Client, None], seconds: float) -> None:
         callback = partial(self._readable, client, clients)
-        self.poller.register(client.conn.sock, selectors.EVENT_READ, callback)
+        self.poller.register(client.sock, selectors.EVENT_READ, callback)
         client.deadline = monotonic() + seconds
         clients[client] = None
 
@@ -445,7 +481,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         if clients is self._ending:
             with suppress(BlockingIOError, InterruptedError):
                 try:
-                    if client.conn.sock.recv(65536):
+                    if client.sock.recv(65536):
                         return
                 except (ConnectionError, ValueError):
                     pass
@@ -464,7 +500,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _leave(self, client: Client, clients: dict[Client, None]) -> None:
         clients.pop(client, None)
         with suppress(OSError, KeyError, ValueError):
-            self.poller.unregister(client.conn.sock)
+            self.poller.unregister(client.sock)
 
     def _expire(self, clients: dict[Client, None], now: float) -> None:
         while clients:
@@ -476,28 +512,27 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _end(self, client: Client) -> None:
         """Close a connection without waiting for its client, who may be sending a body still."""
-        sock = client.conn.sock
-        try:
-            sock.setblocking(False)
-            sock.shutdown(socket.SHUT_WR)
-            if client.body or client.secret:
+        if client.body or client.secret:
+            try:
+                client.sock.setblocking(False)
+                client.sock.shutdown(socket.SHUT_WR)
                 self._await(client, self._ending, LINGER)
-                return
-        except (OSError, ValueError):
-            pass
-        self._close(client)
+            except (OSError, ValueError):  # it is closed already
+                self._close(client)
+        else:
+            self._close(client)
 
     def _close(self, client: Client) -> None:
         self.nr_conns -= 1
         with suppress(OSError):
-            client.conn.sock.close()
+            client.sock.close()
 
     # the end
 
     def _finish(self) -> None:
         """On SIGTERM serve what stands in the line; end what has begun, and close everything."""
         until = monotonic() + self.cfg.graceful_timeout
-        most = self._accepted + (self._standing() if self._terminated else 0)
+        most = self._accepted + (self._standing(self.cfg.backlog) if self._terminated else 0)
         for client in self._idle:
             client.deadline = min(client.deadline, monotonic() + LINGER)
         self._drained = False
@@ -516,7 +551,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.tpool.shutdown(wait=False)
         self.poller.close()
 
-    def _standing(self) -> int:
+    def _standing(self, unknown: int = 0) -> int:
         """Return how many connections wait in the listener's line."""
         found = 0
         for listener in self.sockets:
@@ -524,7 +559,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, UNACKED.size)
                 found += UNACKED.unpack(info)[0]
             except (AttributeError, OSError):  # a unix socket does not say
-                found += self.cfg.backlog
+                found += unknown
         return found
 
 
@@ -541,11 +576,16 @@ def configure(app: Any) -> None:
 
 def refusal(head: bytes) -> bytes:
     """Return the whole 503 for a request with this head."""
-    return _render(html=WANTS_HTML.search(head) is not None, head=head.startswith(b"HEAD "))
+    return _render(WANTS_HTML.search(head) is not None, head.startswith(b"HEAD "))
 
 
-def _render(*, html: bool, head: bool) -> bytes:
-    headers, body = queue.answer(html=html)
+def _render(html: bool, head: bool) -> bytes:
+    return _rendered(html, head, queue.retry_after())
+
+
+@cache
+def _rendered(html: bool, head: bool, retry_after: int) -> bytes:
+    headers, body = queue.answer(retry_after, html=html)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     start = f"HTTP/1.1 503 Service Unavailable\r\n{lines}Connection: close\r\n\r\n"
     return start.encode("latin-1") + (b"" if head else body)

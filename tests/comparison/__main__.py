@@ -1,6 +1,6 @@
-"""Compare an installed project with plain Flask-SQLAlchemy, by hand.
+"""Compare the pool with plain Flask-SQLAlchemy, by hand.
 
-PYTHONPATH=tests python -m comparison PROJECT [postgresql|mariadb|sqlite]...
+PYTHONPATH=tests:. python -m comparison [postgresql|mariadb|sqlite]...
     [-k PART] [--level LEVEL] [--every]
 """
 
@@ -10,10 +10,8 @@ import argparse
 import contextlib
 import sys
 import time
-from pathlib import Path
 
 import servers
-from faults.project import Project
 
 from .compare import Server, compare
 
@@ -23,7 +21,6 @@ KINDS = ["sqlite", "postgresql", "mariadb"]
 def main() -> int:
     """Print every difference; give 1 if there is one."""
     parser = argparse.ArgumentParser(prog="comparison", description=__doc__)
-    parser.add_argument("project", type=Path, help="the project's folder, with its .venv")
     parser.add_argument("databases", nargs="*", choices=KINDS, default=KINDS)
     parser.add_argument("-k", dest="only", action="append", default=[], help="part of a name")
     parser.add_argument("--level", help="the isolation level that both engines ask for")
@@ -41,7 +38,7 @@ def main() -> int:
             elif name == "mariadb":
                 server = stack.enter_context(servers.mariadb())
             started = time.monotonic()
-            result = compare(Project(wanted.project.resolve()), server, *options)
+            result = compare(server, *options)
             spent = time.monotonic() - started
             print(f"== {name}\n{result.table()} ({spent:.1f} s; {result.seconds})\n")
             differing += len(result.differences)

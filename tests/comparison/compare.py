@@ -1,9 +1,11 @@
-"""Run the views on all sides of one database, and put what differs into a table."""
+"""Run the views on both sides of one database, and put what differs into a table."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import servers
-from faults.project import Project
 
 INSIDE = Path(__file__).with_name("inside")
+SOURCE = Path(__file__).resolve().parents[2] / "src"
 # how long all views on one side may take
 PATIENCE = 150
 WIDTH = 400
@@ -29,28 +31,22 @@ class Result:
 
     runs: int
     differences: list[str] = field(default_factory=list)
-    # views that came out as the recipe for SQLite has it, each with the reason that allows it
-    by_recipe: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def table(self) -> str:
         """Write all differences, and one line of summary."""
         last = f"{len(self.differences)} of {self.runs} differ"
-        if self.by_recipe:
-            last += f"; {len(self.by_recipe)} are as SQLAlchemy's recipe for SQLite has them"
         return "\n".join([*self.differences, last])
 
 
-def compare(project: Project, server: Server, *options: str) -> Result:
+def compare(server: Server, *options: str) -> Result:
     """Run the views on each side, at the same time, and compare."""
-    sides = ["plain", "service"] if server else ["plain", "recipe", "service"]
     with tempfile.TemporaryDirectory() as folder, quick_to_give_up(server):
         make = _databases(server, Path(folder))
         started = {}
-        for side in sides:
+        for side in ("plain", "pool"):
             out = Path(folder) / side
-            command = [str(INSIDE / "run.py"), side, make(), make(), str(out), *options]
-            started[side] = project.start("", "python", *command), out
+            started[side] = _start(side, make(), make(), str(out), *options), out
         try:
             return _judge({side: _finished(side, *one) for side, one in started.items()})
         finally:
@@ -59,6 +55,18 @@ def compare(project: Project, server: Server, *options: str) -> Result:
                 process.wait(timeout=20)
                 if process.stdout:
                     process.stdout.close()
+
+
+def _start(*arguments: str) -> subprocess.Popen[str]:
+    """Start the views of one side on the library's source."""
+    return subprocess.Popen(
+        [sys.executable, str(INSIDE / "run.py"), *arguments],
+        env=os.environ | {"PYTHONPATH": str(SOURCE)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 @contextmanager
@@ -91,35 +99,25 @@ def _finished(side: str, process: subprocess.Popen[str], out: Path) -> Found:
 
 
 def _judge(found: dict[str, Found]) -> Result:
-    plain, service = found["plain"], found["service"]
-    assert plain.keys() == service.keys()
+    plain, pool = found["plain"], found["pool"]
+    assert plain.keys() == pool.keys()
     result = Result(len(plain))
     for name, expected in plain.items():
-        actual = service[name]
-        allowed, reason = found.get("recipe", {}).get(name), expected["recipe"]
-        if _alike(expected, actual):
-            continue
-        if reason and allowed and _alike(allowed | {"passes": reason}, actual):
-            result.by_recipe[name] = reason
-            continue
-        lines = _lines("plain", expected, actual)
-        if allowed and not _alike(allowed, expected):
-            verdict = "service is alike" if _alike(allowed, actual) else "service is not alike"
-            lines.append(f"    (the recipe differs from plain; {verdict})")
-        result.differences.append("\n".join([name, *lines]))
+        if not _alike(expected, pool[name]):
+            result.differences.append("\n".join([name, *_lines(expected, pool[name])]))
     for side, runs in found.items():
         result.seconds[side] = sum(run["seconds"] for run in runs.values())
     return result
 
 
-def _lines(title: str, expected: dict[str, Any], actual: dict[str, Any]) -> list[str]:
+def _lines(expected: dict[str, Any], actual: dict[str, Any]) -> list[str]:
     lines = []
     for aspect in ASPECTS:
         before, after = expected.get(aspect), actual.get(aspect)
         if before != after:
             lines += [
-                f"    {aspect:8} {title:8} {_short(before)}",
-                f"    {'':8} {'service':8} {_short(after)}",
+                f"    {aspect:8} plain {_short(before)}",
+                f"    {'':8} pool  {_short(after)}",
             ]
     return lines
 

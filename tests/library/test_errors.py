@@ -3,69 +3,72 @@
 from __future__ import annotations
 
 import logging
+import pickle
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+import psycopg
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
+from flask import Flask, got_request_exception
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import HTTPException
 
-from flask_pool.errors import REASONS, reason_of
-from flask_pool.observer import Observer
+from flask_pool.errors import REASONS, ConnectionReclaimed, PoolExhausted, TooManyWaiting, reason_of
 
-from .conftest import Item, Make, db
+from .conftest import Database, Item, Make, Seen, answer, db, engine_of, on, run, store
 
-
-class Reasons(Observer):
-    """Notes why requests were not served."""
-
-    def __init__(self, app: Flask) -> None:
-        self.given: list[str] = []
-        app.extensions["pool"].observers.append(self)
-
-    def unavailable(self, reason: str) -> None:
-        self.given.append(reason)
+METHODS = pytest.mark.parametrize("method", ["GET", "POST"])
 
 
-def test_an_exhausted_pool_is_503_and_then_all_is_well(make_app: Make) -> None:
-    app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
-    app.add_url_rule("/", view_func=lambda: str(db.session.scalar(text("SELECT 1"))))
-    engine, reasons = app.extensions["pool"].engines["default"], Reasons(app)
+def ask() -> str:
+    return str(db.session.scalar(text("SELECT 1")))
 
+
+def exhausted(app: Flask, view: Callable[[], object] = ask, method: str = "GET") -> Any:
+    """Have an application answer while every connection is in use."""
     with ExitStack() as stack:
         for _ in range(3):
-            stack.enter_context(engine.connect())
-        refused = app.test_client().get("/")
+            stack.enter_context(engine_of(app).connect())
+        return answer(app, view, method)
+
+
+@METHODS
+def test_an_exhausted_pool_is_503_and_then_all_is_well(make_app: Make, method: str) -> None:
+    app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
+    seen = Seen(app)
+
+    refused = exhausted(app, method=method)
 
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert REASONS["exhausted"] in refused.text
-    assert reasons.given == ["exhausted"]
-    assert app.test_client().get("/").text == "1"
+    assert seen.reasons == []  # counted where it is raised: by the pool
+    assert answer(app, ask).text == "1"
 
 
 @pytest.mark.parametrize(
     "url",
     [
         "sqlite:////nowhere/to/be/found.db",
-        "postgresql://nobody:secret@127.0.0.1:1/none",
-        "mysql://nobody:secret@127.0.0.1:1/none",
+        "postgresql+psycopg://nobody:secret@127.0.0.1:1/none",
+        "mysql+pymysql://nobody:secret@127.0.0.1:1/none",
     ],
 )
+@on("sqlite")
 def test_a_database_that_is_away_is_503_and_tells_nothing(
     make_app: Make, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = make_app(SQLALCHEMY_DATABASE_URI=url)
-    app.add_url_rule("/", view_func=lambda: str(db.session.scalar(text("SELECT 1"))))
-    reasons = Reasons(app)
+    app = make_app(url)
+    seen = Seen(app)
 
     with caplog.at_level(logging.WARNING):
-        refused = app.test_client().get("/")
+        refused = answer(app, ask)
 
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
-    assert reasons.given == ["unavailable"]
+    assert seen.reasons == ["unavailable"]
     assert "127.0.0.1" not in refused.text
     assert "503 unavailable: OperationalError" in caplog.text
     assert "secret" not in refused.text + caplog.text
@@ -74,18 +77,15 @@ def test_a_database_that_is_away_is_503_and_tells_nothing(
 @pytest.mark.parametrize(
     "statement", ["SELEC 1", "SELECT * FROM nowhere", "SELECT nothing FROM pool_items"]
 )
-@pytest.mark.parametrize("method", ["GET", "POST"])
+@METHODS
 def test_a_mistake_in_sql_is_500_with_its_traceback(
-    app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture, statement: str, method: str
+    app: Flask, caplog: pytest.LogCaptureFixture, statement: str, method: str
 ) -> None:
     app.testing = False
-    app.add_url_rule(
-        "/", view_func=lambda: str(db.session.execute(text(statement))), methods=["GET", "POST"]
-    )
     with caplog.at_level(logging.ERROR):
-        answer = client.open("/", method=method)
+        response = answer(app, lambda: db.session.execute(text(statement)), method)
 
-    assert (answer.status_code, "Retry-After" in answer.headers) == (500, False)
+    assert (response.status_code, "Retry-After" in response.headers) == (500, False)
     (record,) = [each for each in caplog.records if each.exc_info]
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], DatabaseError)
@@ -94,50 +94,118 @@ def test_a_mistake_in_sql_is_500_with_its_traceback(
 HANDLED: list[Any] = [IntegrityError, DBAPIError, SQLAlchemyError, Exception, 500]
 
 
+def twice() -> None:
+    for _ in range(2):
+        db.session.execute(text("INSERT INTO pool_items (id, name) VALUES (1, 'A')"))
+
+
 @pytest.mark.parametrize("handled", HANDLED)
-def test_an_applications_own_handler_gets_what_is_its_own(
-    app: Flask, client: FlaskClient, handled: Any
-) -> None:
+def test_an_applications_own_handler_gets_what_is_its_own(app: Flask, handled: Any) -> None:
     app.testing = False
     app.register_error_handler(handled, lambda error: (type(error).__name__, 418))
 
-    @app.post("/")
-    def twice() -> str:
-        db.session.add_all([Item(id=1, name="A"), Item(id=1, name="B")])
-        db.session.flush()
-        return ""
+    response = answer(app, twice)
 
-    @app.get("/")
-    def integrity() -> str:
-        for _ in range(2):
-            db.session.execute(text("INSERT INTO pool_items (id, name) VALUES (1, 'A')"))
-        return ""
-
-    answer = client.get("/")
-    assert answer.status_code == 418
-    assert answer.text == ("InternalServerError" if handled == 500 else "IntegrityError")
+    assert response.status_code == 418
+    assert response.text == ("InternalServerError" if handled == 500 else "IntegrityError")
 
 
-def test_after_a_failure_the_next_request_finds_a_clean_session(
-    app: Flask, client: FlaskClient, engine: Any
-) -> None:
+@on("sqlite")
+@pytest.mark.parametrize("handled", [503, HTTPException])
+def test_an_applications_own_503_page_is_shown(make_app: Make, handled: Any) -> None:
+    app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
+    app.register_error_handler(handled, lambda error: (f"mine: {error.code}", 503))
+
+    assert exhausted(app).text == "mine: 503"
+
+
+@on("sqlite")
+@pytest.mark.parametrize("handled", [PoolTimeoutError, PoolExhausted])
+def test_an_applications_own_handler_of_a_full_pool_is_asked(make_app: Make, handled: Any) -> None:
+    app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
+    app.register_error_handler(handled, lambda error: (type(error).__name__, 429))
+
+    refused = exhausted(app)
+
+    assert (refused.status_code, refused.text) == (429, "PoolExhausted")
+
+
+def test_after_a_failure_the_next_request_finds_a_clean_session(app: Flask, engine: Any) -> None:
     app.testing = False
 
-    @app.post("/")
-    def fails() -> str:
-        db.session.add(Item(id=1, name="A"))
-        db.session.flush()
-        db.session.execute(text("INSERT INTO pool_items (id, name) VALUES (1, 'A')"))
-        db.session.commit()
-        return ""
-
-    @app.get("/")
-    def count() -> str:
-        return str(db.session.query(Item).count())
-
-    assert client.post("/").status_code == 500
-    assert client.get("/").text == "0"
+    assert answer(app, twice, "POST").status_code == 500
+    assert run(app, lambda: db.session.query(Item).count()) == 0
     assert engine.pool.checkedout() == 0
+
+
+def test_error_trackers_see_what_they_saw_before(make_app: Make) -> None:
+    """Situation 22: each failure sends Flask's signal, once."""
+    app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
+    app.testing = False
+    sent: list[Any] = []
+
+    def note(sender: Flask, exception: BaseException, **_: Any) -> None:
+        sent.append(type(exception).__name__)
+
+    got_request_exception.connect(note, app)
+    exhausted(app)
+    answer(app, lambda: db.session.execute(text("SELEC 1")))
+
+    assert sent[0] == "PoolExhausted"
+    assert len(sent) == 2
+
+
+@on("sqlite")
+def test_a_router_of_its_own_answers_503_too(make_app: Make) -> None:
+    """Situation 21: Flask-RESTX and Flask-RESTful answer a HTTPException by its `code`."""
+    app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
+
+    def view() -> Any:
+        try:
+            return ask()
+        except HTTPException as error:
+            headers = dict(error.get_response().headers)
+            return {"message": error.description}, error.code, {"Retry-After": headers["Retry-After"]}
+
+    refused = exhausted(app, view)
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert refused.json == {"message": REASONS["exhausted"]}
+
+
+@on("sqlite")
+def test_a_resource_of_flask_restx_answers_503(make_app: Make) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own use of what is deprecated
+        restx = pytest.importorskip("flask_restx")
+    app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
+    api = restx.Api(app, doc=False)
+
+    @api.route("/resource")
+    class Resource(restx.Resource):  # type: ignore[misc, name-defined]
+        def get(self) -> str:
+            return ask()
+
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(engine_of(app).connect())
+        refused = app.test_client().get("/resource")
+
+    assert (refused.status_code, refused.headers.get("Retry-After")) == (503, "1")
+    assert app.test_client().get("/resource").json == "1"
+
+
+@pytest.mark.parametrize("kind", [PoolExhausted, TooManyWaiting])
+def test_the_pools_own_errors_are_sqlalchemys_and_werkzeugs(kind: type[PoolExhausted]) -> None:
+    error = kind("no connection")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301
+
+    for each in (error, again):
+        assert isinstance(each, PoolTimeoutError)
+        assert isinstance(each, HTTPException)
+        assert (each.code, str(each), type(each)) == (503, "no connection", kind)
+        assert each.get_response().headers["Retry-After"] == "1"
+        assert "no connection" not in each.get_response().get_data(as_text=True)
 
 
 def error(state: str) -> Any:
@@ -164,40 +232,109 @@ def numbered(number: int) -> Any:
         (error("22012"), None),
         (numbered(1213), "conflict"),
         (numbered(1205), "conflict"),
+        (numbered(1020), "conflict"),
         (numbered(1969), "timeout"),
         (numbered(3024), "timeout"),
         (numbered(1047), "unavailable"),
         (numbered(1180), "in_doubt"),
         (numbered(1064), None),
+        (numbered(1062), None),
     ],
 )
 def test_a_servers_code_tells_why(orig: Any, reason: str | None) -> None:
     assert reason_of(DBAPIError("SELECT", {}, orig)) == reason
 
 
-def test_a_locked_row_is_a_conflict(make_app: Make, app: Flask, client: FlaskClient) -> None:
-    reasons = Reasons(app)
-    engine = app.extensions["pool"].engines["default"]
-    if engine.dialect.name == "sqlite":
-        app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.05)  # the busy timeout too
-        client, reasons = app.test_client(), Reasons(app)
+def test_what_is_no_failure_of_the_database_has_no_reason() -> None:
+    assert reason_of(ValueError()) is None
+    assert reason_of(ConnectionReclaimed("taken back")) is None
+    assert reason_of(PoolTimeoutError()) == "exhausted"
+
+
+def test_a_locked_row_is_a_conflict(make_app: Make, tables: None, database: Database) -> None:
+    app = make_app()
+    if database.kind == "sqlite":
+        app = make_app(SQLALCHEMY_ENGINE_OPTIONS={"connect_args": {"timeout": 0.05}})
+    store(app, "A")
+    seen = Seen(app)
     limits: dict[str, Callable[[], object]] = {
         "postgresql": lambda: db.session.execute(text("SET LOCAL lock_timeout = 50")),
-        "mysql": lambda: db.session.execute(text("SET SESSION innodb_lock_wait_timeout = 1")),
+        "mariadb": lambda: db.session.execute(text("SET SESSION innodb_lock_wait_timeout = 1")),
     }
-    with app.app_context():
-        db.session.add(Item(id=1, name="A"))
-        db.session.commit()
-    update = text("UPDATE pool_items SET name = 'B' WHERE id = 1")
+    update = text("UPDATE pool_items SET name = 'B'")
 
-    @app.post("/")
-    def change() -> str:
-        limits.get(engine.dialect.name, int)()
+    def change() -> None:
+        limits.get(database.kind, int)()
         db.session.execute(update)
-        return ""
 
-    with engine.begin() as connection:
+    with engine_of(app).begin() as connection:
         connection.execute(update)
-        answer = client.post("/")
+        response = answer(app, change, "POST")
 
-    assert (answer.status_code, reasons.given) == (503, ["conflict"])
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert seen.reasons == ["conflict"]
+
+
+@on("postgresql")
+def test_a_serialization_failure_is_a_conflict(make_app: Make, tables: None) -> None:
+    app = make_app(SQLALCHEMY_ENGINE_OPTIONS={"isolation_level": "REPEATABLE READ"})
+    store(app, "A")
+    seen = Seen(app)
+
+    def change() -> None:
+        ask()
+        db.session.execute(text("SELECT name FROM pool_items")).all()
+        with engine_of(app).begin() as other:
+            other.execute(text("UPDATE pool_items SET name = 'B'"))
+        db.session.execute(text("UPDATE pool_items SET name = 'C'"))
+
+    assert answer(app, change, "POST").status_code == 503
+    assert seen.reasons == ["conflict"]
+
+
+@on("postgresql", "mariadb")
+def test_too_many_connections_are_unavailable(
+    make_app: Make, database: Database, tables: None
+) -> None:
+    app = make_app()
+    user = "few_" + database.name[-6:]
+    password = "only-for-these-tests"
+    if database.kind == "postgresql":
+        database.rows(f"CREATE ROLE {user} LOGIN CONNECTION LIMIT 1 PASSWORD '{password}'")
+    else:
+        database.rows(
+            f"CREATE USER {user}@127.0.0.1 IDENTIFIED BY '{password}' WITH MAX_USER_CONNECTIONS 1"
+        )
+        database.rows(f"GRANT ALL ON {database.name}.* TO {user}@127.0.0.1")
+    url = engine_of(app).url.set(username=user, password=password)
+    few = make_app(url.render_as_string(hide_password=False))
+    seen = Seen(few)
+
+    with engine_of(few).connect():
+        response = answer(few, ask)
+
+    assert (response.status_code, seen.reasons) == (503, ["unavailable"])
+    assert answer(few, ask).text == "1"
+
+
+@on("postgresql")
+def test_an_error_beyond_a_request_is_as_ever(app: Flask) -> None:
+    with app.app_context(), pytest.raises(DBAPIError) as caught:
+        db.session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    assert isinstance(caught.value.orig, psycopg.errors.AdminShutdown)
+    with app.app_context():
+        db.session.remove()
+        assert ask() == "1"
+        db.session.remove()
+
+
+@on("sqlite")
+def test_lines_of_one_reason_are_one_a_second(
+    make_app: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app("sqlite:////nowhere/to/be/found.db")
+    for _ in range(5):
+        answer(app, ask)
+
+    lines = [each for each in caplog.messages if each.startswith("503 unavailable")]
+    assert 1 <= len(lines) < 5

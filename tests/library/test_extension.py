@@ -1,40 +1,60 @@
-"""What `Pool().init_app(app, db)` makes of an application, whatever else is configured."""
+"""What `Pool(app, db)` makes of an application, whatever else is configured."""
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable
+import gc
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
-import click
+import psycopg
+import pymysql
 import pytest
-from click.testing import CliRunner
 from flask import Flask
-from flask.cli import FlaskGroup, ScriptInfo
-from flask.testing import FlaskClient
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import select, text
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy import event, select, text
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from flask_pool import FairQueuePool, Pool
 
-from .conftest import Item, Make, db
+from .conftest import (
+    LONG,
+    Database,
+    Item,
+    Make,
+    Seen,
+    answer,
+    db,
+    drivers,
+    engine_of,
+    is_dead,
+    on,
+    run,
+    store,
+    stored,
+)
+
+URI = "SQLALCHEMY_DATABASE_URI"
+OPTIONS = "SQLALCHEMY_ENGINE_OPTIONS"
+BINDS = "SQLALCHEMY_BINDS"
+NEVER = "sqlite:////never/opened.db"
 
 
 def bare(**config: Any) -> tuple[Flask, SQLAlchemy, Any]:
     """Return an application that has a URL and nothing else of the pool's, and its engine."""
     app, own = Flask("bare"), SQLAlchemy()
-    app.config.update({"SQLALCHEMY_DATABASE_URI": "sqlite:////never/opened.db"} | config)
+    app.config.update({URI: NEVER} | config)
     Pool().init_app(app, own)
     with app.app_context():
         return app, own, own.engine
+
+
+def ask() -> str:
+    return str(db.session.scalar(text("SELECT 1")))
 
 
 def test_a_database_url_is_all_that_it_needs() -> None:
@@ -62,37 +82,66 @@ def test_options_of_the_application_win_and_are_merged() -> None:
             "pool_timeout": 0.5,
             "pool_size": 7,
             "pool_recycle": 9,
+            "pool_use_lifo": True,
             "connect_args": {"timeout": 3},
             "execution_options": {"mine": 1},
         }
     )
     pool = engine.pool
-    assert (pool.timeout(), pool.size(), pool.recycle) == (0.5, 7, 9)
+    assert (pool.timeout(), pool.size(), pool.recycle, pool._take_last) == (0.5, 7, 9, True)
     assert engine.get_execution_options() == {"mine": 1}
-    _, arguments = engine.dialect.create_connect_args(engine.url)
-    assert "timeout" not in arguments  # not the URL's
 
 
-def test_a_pool_class_of_the_application_is_used() -> None:
-    for poolclass in (NullPool, QueuePool):
-        _, _, engine = bare(SQLALCHEMY_ENGINE_OPTIONS={"poolclass": poolclass})
-        assert type(engine.pool) is poolclass
+@pytest.mark.parametrize("poolclass", [NullPool, QueuePool, StaticPool])
+def test_a_pool_class_of_the_application_is_used(
+    make_app: Make, tables: None, poolclass: Any
+) -> None:
+    app = make_app(SQLALCHEMY_ENGINE_OPTIONS={"poolclass": poolclass})
+
+    assert type(engine_of(app).pool) is poolclass
+    assert answer(app, ask).text == "1"
+    store(app, "A")
+    assert stored(app) == ["A"]
 
 
 def test_options_given_to_the_extension_of_flask_sqlalchemy_count_too() -> None:
     app, own = Flask("bare"), SQLAlchemy(engine_options={"pool_size": 9})
-    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite:////never/opened.db"
-    Pool().init_app(app, own)
+    app.config[URI] = NEVER
+    Pool(app, own)
     with app.app_context():
         assert own.engine.pool.size() == 9  # type: ignore[attr-defined]
 
 
 def test_an_engine_that_was_made_before_is_told_in_one_line() -> None:
     app, own = Flask("bare"), SQLAlchemy()
-    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+    app.config[URI] = "sqlite://"
     own.init_app(app)
     with pytest.raises(RuntimeError, match=r"^Pool\.init_app calls db\.init_app: .*$"):
-        Pool().init_app(app, own)
+        Pool(app, own)
+
+
+def test_the_config_is_put_back_as_it_was() -> None:
+    """Situation 9: what an application set, it finds again, with its type."""
+    options, bind = {"pool_size": 7, "connect_args": {"timeout": 3}}, {"url": NEVER, "echo": False}
+    binds: dict[str, Any] = {"a": NEVER, "b": bind}
+    before = {URI: NEVER, OPTIONS: options, BINDS: binds, "SQLALCHEMY_POOL_SIZE": "3"}
+    app, _, _ = bare(**before)
+
+    assert {key: app.config[key] for key in before} == before
+    assert app.config[OPTIONS] is options
+    assert app.config[BINDS] is binds
+    assert options == {"pool_size": 7, "connect_args": {"timeout": 3}}
+    assert bind == {"url": NEVER, "echo": False}
+
+
+def test_the_config_is_put_back_after_a_refusal_too() -> None:
+    app, own = Flask("bare"), SQLAlchemy()
+    options = {"no_such_option": 1}
+    app.config.update({URI: NEVER, OPTIONS: options})
+    with pytest.raises(TypeError, match="no_such_option"):
+        Pool(app, own)
+
+    assert app.config[OPTIONS] is options
 
 
 def test_each_bind_gets_the_same_pool_and_its_own_options() -> None:
@@ -104,57 +153,177 @@ def test_each_bind_gets_the_same_pool_and_its_own_options() -> None:
     assert set(app.extensions["pool"].engines) == {"default", "a", "b"}
 
 
-@pytest.mark.parametrize(
-    ("given", "used"),
-    [
-        ("postgres://h/d", "postgresql+psycopg"),
-        ("postgresql://h/d", "postgresql+psycopg"),
-        ("mysql://h/d", "mysql+pymysql"),
-        ("mariadb://h/d", "mariadb+pymysql"),
-    ],
-)
-def test_the_driver_is_the_one_that_the_pool_knows(given: str, used: str) -> None:
-    _, _, engine = bare(SQLALCHEMY_DATABASE_URI=given)
-    assert engine.url.drivername == used
+@on("postgresql", "mariadb")
+def test_a_bind_has_the_promises_of_the_first(
+    make_app: Make, database: Database, tables: None
+) -> None:
+    own = make_app().config[URI]
+    app, apart = Flask("binds"), SQLAlchemy()
+    app.config.update({URI: "sqlite://", BINDS: {"other": own}, "SQLALCHEMY_STATEMENT_TIMEOUT": 7.5})
+
+    class There(apart.Model):  # type: ignore[name-defined, misc]
+        __tablename__ = "pool_items"
+        __bind_key__ = "other"
+        id = apart.Column(apart.Integer, primary_key=True)
+        name = apart.Column(apart.String(50))
+
+    Pool(app, apart)
+
+    @app.get("/")
+    def view() -> str:
+        found = apart.session.scalars(select(There.name)).all()
+        if database.kind == "postgresql":
+            database.kill(app)
+            found += apart.session.scalars(select(There.name)).all()
+        return ",".join(found)
+
+    with app.app_context():
+        with apart.engines["other"].begin() as connection:
+            connection.execute(text("INSERT INTO pool_items (id, name) VALUES (1, 'A')"))
+        show = {"postgresql": "SHOW statement_timeout", "mariadb": "SELECT @@max_statement_time"}
+        with apart.engines["other"].connect() as connection:
+            assert str(connection.scalar(text(show[database.kind]))) in ("7500ms", "7.5")
+    assert app.test_client().get("/").text == ("A,A" if database.kind == "postgresql" else "A")
+    with app.app_context():
+        apart.engines["other"].dispose()
+
+
+def test_urls_mean_what_sqlalchemy_says() -> None:
+    """The library changes no URL's driver."""
+    url = "postgresql+psycopg://h/d"
+    _, _, engine = bare(SQLALCHEMY_DATABASE_URI=url)
+    assert engine.url == make_url(url)
 
 
 def test_several_hosts_are_asked_for_the_one_that_writes() -> None:
-    app, _, _ = bare(SQLALCHEMY_DATABASE_URI="postgresql:///d?host=a:1&host=b:2")
-    arguments = app.extensions["pool"].options["default"]["connect_args"]
-    assert arguments["target_session_attrs"] == "read-write"
-    app, _, _ = bare(SQLALCHEMY_DATABASE_URI="postgresql:///d?host=a,b&target_session_attrs=any")
-    assert "target_session_attrs" not in app.extensions["pool"].options["default"]["connect_args"]
+    def asked(url: str) -> dict[str, Any]:
+        _, _, engine = bare(SQLALCHEMY_DATABASE_URI=url)
+        found: list[dict[str, Any]] = []
+
+        @event.listens_for(engine, "do_connect")
+        def stop(dialect: Any, record: Any, cargs: Any, cparams: dict[str, Any]) -> None:
+            found.append(cparams)
+            raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            engine.connect()
+        return found[0]
+
+    url = "postgresql+psycopg:///d?host=a:1&host=b:2"
+    assert asked(url)["target_session_attrs"] == "read-write"
+    assert asked(f"{url}&target_session_attrs=any")["target_session_attrs"] == "any"
+    assert "target_session_attrs" not in asked("postgresql+psycopg://a/d")
 
 
-def pool_class_under(command: click.Command, *arguments: str) -> str:
-    return str(CliRunner().invoke(command, arguments, catch_exceptions=False).output.strip())
+# the driver's connection is the application's
 
 
-def test_only_flask_commands_do_without_a_pool() -> None:
-    def show() -> None:
-        click.echo(type(bare()[2].pool).__name__)
+def connect_by_hand(database: Database) -> Any:
+    url = make_url(database.url())
+    if database.kind == "postgresql":
+        return psycopg.connect(database.server.dsn(database.name))
+    return pymysql.connect(
+        host=url.host or "",
+        port=url.port or 0,
+        user=url.username,
+        password=url.password or "",
+        database=url.database,
+    )
 
-    group = FlaskGroup(create_app=lambda: Flask("other"), add_version_option=False)
-    group.add_command(click.Command("job", callback=show))
-    assert pool_class_under(group, "job") == "NullPool"
 
-    # other programs are made with click as well
-    assert pool_class_under(click.Command("worker", callback=show)) == "FairQueuePool"
+@on("postgresql", "mariadb")
+def test_a_creator_of_the_application_is_asked(
+    make_app: Make, tables: None, database: Database
+) -> None:
+    """Situation 4: a cloud's connector."""
+    made: list[Any] = []
+
+    def create() -> Any:
+        made.append(connect_by_hand(database))
+        return made[-1]
+
+    app = make_app(SQLALCHEMY_ENGINE_OPTIONS={"creator": create})
+
+    assert run(app, lambda: (ask(), drivers(app)[0] is made[0])) == ("1", True)
+    store(app, "A")
+    assert stored(app) == ["A"]
+    assert type(made[0]) in (psycopg.Connection, pymysql.connections.Connection)
 
 
-def test_a_command_ignores_the_numbers_of_a_pool() -> None:
-    def show() -> None:
-        options = {"pool_size": 3, "max_overflow": 1, "pool_pre_ping": True}
-        click.echo(type(bare(SQLALCHEMY_ENGINE_OPTIONS=options)[2].pool).__name__)
+@on("postgresql", "mariadb")
+@pytest.mark.parametrize("target", ["engine", "class"])
+def test_a_connect_listener_of_the_application_changes_the_password(
+    make_app: Make, tables: None, database: Database, target: str
+) -> None:
+    """Situation 5: credentials that change."""
+    url = make_url(database.url())
+    wrong = url.set(password="old").render_as_string(hide_password=False)  # noqa: S106
+    calls: list[Any] = []
 
-    command = click.Command("job", callback=show)
-    found = CliRunner().invoke(command, obj=ScriptInfo(), catch_exceptions=False)
-    assert found.output.strip() == "NullPool"
+    def token(dialect: Any, record: Any, cargs: Any, cparams: dict[str, Any]) -> None:
+        calls.append(record)
+        cparams["password"] = url.password
+
+    app = make_app(wrong)
+    listened: Any = engine_of(app) if target == "engine" else Engine
+    event.listen(listened, "do_connect", token)
+    try:
+        assert run(app, ask) == "1"
+        engine_of(app).dispose()
+        assert run(app, ask) == "1"
+    finally:
+        event.remove(listened, "do_connect", token)
+    assert len(calls) == 2
+
+
+@on("postgresql", "mariadb")
+def test_a_connect_listener_of_the_application_may_connect_itself(
+    make_app: Make, tables: None, database: Database
+) -> None:
+    app = make_app("postgresql+psycopg://nowhere/x" if database.kind == "postgresql" else None)
+    made: list[Any] = []
+
+    @event.listens_for(engine_of(app), "do_connect")
+    def connect(*_: Any) -> Any:
+        made.append(connect_by_hand(database))
+        return made[-1]
+
+    assert run(app, lambda: (ask(), drivers(app)[0] is made[0])) == ("1", True)
+    store(app, "A")
+
+
+@on("mariadb")
+def test_a_tracer_that_wraps_connect_is_used(
+    make_app: Make, tables: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Situation 13: OpenTelemetry's, ddtrace's; it hands out an object of its own."""
+    connect, seen = pymysql.connect, []
+
+    class Traced:
+        def __init__(self, inner: Any) -> None:
+            self.__dict__["inner"] = inner
+
+        def __getattr__(self, name: str) -> Any:
+            seen.append(name)
+            return getattr(self.inner, name)
+
+    app = make_app()
+    monkeypatch.setattr(pymysql, "connect", lambda *args, **more: Traced(connect(*args, **more)))
+
+    assert answer(app, ask).text == "1"
+    store(app, "A")
+    assert stored(app) == ["A"]
+    assert seen
+
+
+# SQLite
 
 
 @pytest.fixture
-def in_memory(make_app: Make) -> Flask:
-    app = make_app(SQLALCHEMY_DATABASE_URI="sqlite://", SQLALCHEMY_POOL_TIMEOUT=5)
+def in_memory() -> Flask:
+    app = Flask("in_memory")
+    app.config.update({URI: "sqlite://", "TESTING": True})
+    Pool(app, db)
 
     @app.post("/")
     def add() -> str:
@@ -167,27 +336,31 @@ def in_memory(make_app: Make) -> Flask:
     return app
 
 
-def test_an_in_memory_database_is_one_connection_for_all_threads(in_memory: Flask) -> None:
-    with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda _: in_memory.test_client().post("/"), range(40)))
+def test_an_in_memory_database_is_as_flask_sqlalchemy_makes_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plain, own = Flask("plain"), SQLAlchemy()
+    plain.config[URI] = "sqlite://"
+    own.init_app(plain)
+    app, _, engine = bare(SQLALCHEMY_DATABASE_URI="sqlite://", SQLALCHEMY_POOL_SIZE=3)
 
-    assert {answer.status_code for answer in answers} == {200}
-    with in_memory.app_context():
-        assert len(db.session.scalars(select(Item)).all()) == 40
-        assert str(db.engine.url) == "sqlite://"
+    with plain.app_context():
+        assert type(engine.pool) is type(own.engine.pool)
+    (line,) = caplog.messages
+    assert "do not apply" in line
+    app.extensions["pool"].prefill()
 
 
-def test_nested_contexts_of_a_thread_share_the_in_memory_connection(in_memory: Flask) -> None:
+def test_threads_of_an_in_memory_database_share_it(in_memory: Flask) -> None:
+    """Situation 18: a test's own session stands while requests are served, one after another."""
     with in_memory.app_context():
         assert db.session.scalars(select(Item)).all() == []
-        assert in_memory.test_client().post("/").text == "new"
-        assert len(db.session.scalars(select(Item)).all()) == 1
-        engine = in_memory.extensions["pool"].engines["default"]
-        engine.pool._timeout = 0.01
         with ThreadPoolExecutor(1) as thread:
-            elsewhere = thread.submit(engine.connect)
-        with pytest.raises(PoolTimeoutError):
-            elsewhere.result()
+            response = thread.submit(in_memory.test_client().post, "/").result(LONG)
+        assert (response.status_code, response.text) == (200, "new")
+        db.session.rollback()
+        assert len(db.session.scalars(select(Item)).all()) == 1
+        db.session.remove()
 
 
 def test_sqlite_checks_foreign_keys_and_lets_readers_read_beside_a_writer(tmp_path: Path) -> None:
@@ -198,84 +371,172 @@ def test_sqlite_checks_foreign_keys_and_lets_readers_read_beside_a_writer(tmp_pa
     engine.dispose()
 
 
+@on("sqlite")
+def test_a_read_of_sqlite_can_be_followed_by_a_write_beside_others(app: Flask) -> None:
+    """Situations 1 and 3: no snapshot is opened before it is needed, and no lock is kept."""
+    store(app, "A")
+
+    def view() -> object:
+        db.session.scalars(select(Item).order_by(text("random()"))).all()
+        with db.engine.begin() as other:
+            other.execute(text("UPDATE pool_items SET name = 'B'"))
+        item = db.session.scalars(select(Item)).one()
+        item.name += "C"
+        db.session.commit()
+        return item.name
+
+    assert run(app, view) in ("AC", "BC")
+    assert run(app, view, "POST") is not None
+
+
+# requests and connections
+
+
 def test_requests_give_their_connections_back_after_success_and_failure(
     app: Flask, engine: Any
 ) -> None:
-    @app.get("/<int:works>")
+    app.testing = False
+
     def view(works: int) -> str:
-        db.session.execute(text("SELECT 1"))
+        ask()
         return str(1 // works)
 
-    app.testing = False
     for number in (1, 0, 1, 0):
-        assert app.test_client().get(f"/{number}").status_code == (200 if number else 500)
+        response = answer(app, lambda number=number: view(number))  # type: ignore[misc]
+        assert response.status_code == (200 if number else 500)
         assert engine.pool.checkedout() == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python's, of forks beside threads
-@pytest.mark.parametrize(
-    ("work", "fails"),
-    [
-        (lambda: db.session.remove(), False),
-        (lambda: db.session.rollback(), False),
-        (lambda: db.engine.dispose(), False),
-        (lambda: db.session.commit(), True),
-        (lambda: db.session.execute(text("DELETE FROM pool_items")), True),
-    ],
-    ids=["remove", "rollback", "dispose", "commit", "execute"],
-)
-def test_a_child_never_touches_its_parents_transaction(
-    app: Flask, work: Callable[[], object], fails: bool
-) -> None:
-    with app.app_context():
-        db.session.add(Item(name="parent's"))
-        db.session.flush()
-        child = os.fork()
-        if child == 0:
-            signal.alarm(20)
-            try:
-                work()
-            except DBAPIError:
-                os._exit(1)
-            except BaseException:
-                os._exit(2)
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == fails
-        db.session.commit()
-        assert db.session.scalars(select(Item.name)).all() == ["parent's"]
-        db.session.remove()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python's, of forks beside threads
-def test_a_child_works_with_connections_of_its_own(app: Flask, engine: Engine) -> None:
-    with engine.connect() as held:
-        child = os.fork()
-        if child == 0:
-            signal.alarm(20)
-            with app.app_context():
-                db.session.add(Item(name="child's"))
-                db.session.commit()
-            os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
-        assert held.scalars(select(Item.name)).all() == ["child's"]
-
-
-def test_many_requests_open_no_more_connections_than_threads(
-    app: Flask, client: FlaskClient, engine: Any
-) -> None:
+def test_many_requests_open_no_more_connections_than_threads(app: Flask, engine: Any) -> None:
     start = Barrier(2)
+    app.add_url_rule("/ask", view_func=ask)
 
-    @app.get("/")
-    def view() -> str:
-        return str(db.session.scalar(text("SELECT 1")))
-
-    def ask(_: int) -> None:
+    def work(_: int) -> None:
         start.wait()
         for _ in range(20):
-            assert app.test_client().get("/").text == "1"
+            assert app.test_client().get("/ask").text == "1"
 
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(ask, range(2)))
+        list(threads.map(work, range(2)))
     assert engine.pool.checkedin() <= 2
+
+
+@on("sqlite", "postgresql")
+def test_commands_have_the_same_pool_and_open_nothing_ahead(app: Flask, engine: Any) -> None:
+    @app.cli.command("job")
+    def job() -> None:
+        for _ in range(3):
+            ask()
+            db.session.commit()
+
+    result = app.test_cli_runner().invoke(args=["job"])
+
+    assert result.exception is None
+    assert type(engine.pool) is FairQueuePool
+    assert len(engine.pool._entries) == 1
+
+
+def test_several_applications_share_one_db(make_app: Make, tables: None) -> None:
+    first, second = make_app(), make_app(SQLALCHEMY_POOL_SIZE=1)
+    seen = Seen(first), Seen(second)
+
+    for _ in range(2):
+        assert answer(first, ask).text == answer(second, ask).text == "1"
+    store(first, "A")
+
+    assert stored(second) == ["A"]
+    assert (engine_of(first).pool.size(), engine_of(second).pool.size()) == (2, 1)
+    assert seen[0].leaks == seen[1].leaks == []
+
+
+def test_an_application_without_a_pool_may_share_its_db(make_app: Make, tables: None) -> None:
+    app = make_app()
+    plain = Flask("plain")
+    plain.config[URI] = app.config[URI]
+    own = SQLAlchemy()
+    other = Flask("other")
+    other.config[URI] = app.config[URI]
+    Pool(other, own)
+    own.init_app(plain)
+    plain.add_url_rule("/", view_func=lambda: str(own.session.scalar(text("SELECT 1"))))
+
+    assert plain.test_client().get("/").text == "1"
+    with plain.app_context():
+        own.engine.dispose()
+    with other.app_context():
+        own.engine.dispose()
+
+
+def test_prefill_opens_the_pool_and_freezes_what_is_there(make_app: Make, tables: None) -> None:
+    app = make_app()
+    pools = app.extensions["pool"]
+    before = gc.get_freeze_count()
+    try:
+        pools.prefill()
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
+
+    pool = engine_of(app).pool
+    assert (pool.checkedin(), pool.open_idle(), pool.checkedout()) == (2, 2, 0)
+
+
+def test_prefill_can_be_turned_off_and_survives_a_database_that_is_away(
+    make_app: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    off = make_app(POOL_PREFILL=False)
+    away = make_app("sqlite:////nowhere/to/be/found.db")
+    try:
+        off.extensions["pool"].prefill()
+        away.extensions["pool"].prefill()
+    finally:
+        gc.unfreeze()
+
+    assert engine_of(off).pool.checkedin() == engine_of(away).pool.checkedin() == 0
+    assert caplog.messages == ["pool default: not warmed up: OperationalError"]
+
+
+@on("postgresql", "mariadb")
+def test_close_says_goodbye(app: Flask, database: Database) -> None:
+    run(app, ask)
+    (connection,) = [entry.dbapi_connection for entry in engine_of(app).pool._entries]
+    log = database.server.log()
+
+    for engine in app.extensions["pool"].engines.values():
+        engine.dispose()
+
+    assert is_dead(connection)
+    new = database.server.log()[len(log) :]
+    assert "unexpected EOF" not in new
+    assert "Aborted connection" not in new
+
+
+WITHOUT_OPS = """
+import importlib.util, sys
+find = importlib.util.find_spec
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("prometheus_client", "rich"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import text
+from flask_pool import Pool
+app, db = Flask("bare"), SQLAlchemy()
+app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite:///" + sys.argv[1]
+Pool(app, db)
+app.add_url_rule("/", view_func=lambda: str(db.session.scalar(text("SELECT 1"))))
+print(app.test_client().get("/").text, app.test_client().get("/metrics").status_code)
+"""
+
+
+def test_the_core_works_without_what_operators_use(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OPS, str(tmp_path / "own.db")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stdout.startswith("1 "), done.stderr

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,14 +14,17 @@ from time import sleep, time
 from typing import Any
 
 import pytest
+from servers import wait_until
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from flask_pool import FairQueuePool
+from flask_pool.connections import Socket, ask_socket
+from flask_pool.observer import Observer
 
-LONG = 30  # seconds: a test that waits for as long has failed
+from .conftest import LONG, Database, is_dead, on
 
 queue_pool: Any = import_module(FairQueuePool.__module__)
 
@@ -233,7 +237,7 @@ def test_too_many_waiters_are_refused_at_once(make: Make) -> None:
     with ThreadPoolExecutor(1) as threads:
         held = engine.connect()
         waiter = in_line(engine, threads)
-        with pytest.raises(PoolTimeoutError, match="1 threads wait for a connection already"):
+        with pytest.raises(PoolTimeoutError, match="max_waiting=1 reached: 1 thread is already waiting for a connection"):
             engine.connect()
         held.close()
         waiter.result(LONG).close()
@@ -322,14 +326,20 @@ def test_a_pool_that_was_replaced_closes_what_comes_back_to_it(engine: Engine) -
     assert len(closed) == 1
 
 
-def test_a_pool_in_place_of_another_tells_the_same_listener(engine: Engine) -> None:
+def test_a_pool_in_place_of_another_tells_the_same_observer(engine: Engine) -> None:
     told: list[FairQueuePool] = []
-    pool(engine).taken = lambda pool, connection: told.append(pool)
+
+    class Told(Observer):
+        def checked_out(self, pool: Any, waited: float) -> None:
+            told.append(pool)
+
+    pool(engine).observers.append(Told())
+    before = pool(engine)
 
     engine.dispose()
     use(engine)
 
-    assert told == [pool(engine)]
+    assert told == [pool(engine)] != [before]
 
 
 @pytest.mark.parametrize("jitter", [0, 0.1])
@@ -373,52 +383,167 @@ def test_lifetimes_are_spread_by_the_jitter(make: Make) -> None:
     assert left[-1] - left[0] > 30
 
 
-def test_an_idle_connection_that_died_is_replaced_unseen(make: Make) -> None:
-    engine = make(ping_after=0)
-    found = opened(engine)
-    use(engine)
-    found[0].close()
+@pytest.fixture
+def pinged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Engine], list[Any]]:
+    """Return a list that every connection is added to that is pinged."""
 
-    use(engine)
+    def note(engine: Engine) -> list[Any]:
+        found: list[Any] = []
+        ping = engine.dialect.do_ping
 
-    assert len(found) == 2
+        def noting(connection: Any) -> bool:
+            found.append(connection)
+            return ping(connection)
+
+        monkeypatch.setattr(engine.dialect, "do_ping", noting)
+        return found
+
+    return note
 
 
-def test_a_busy_connection_is_not_pinged(make: Make) -> None:
+def test_a_busy_connection_is_not_pinged_and_one_idle_for_long_is(
+    make: Make, pinged: Callable[[Engine], list[Any]]
+) -> None:
     engine = make(ping_after=LONG)
-    pinged: list[Any] = []
-
-    def ping(connection: Any) -> bool:
-        pinged.append(connection)
-        return True
-
-    pool(engine).ping = ping
+    found = pinged(engine)
     for _ in range(3):
         use(engine)
-    assert pinged == []
+    assert found == []
 
     pool(engine).ping_after = 0
     use(engine)
-    assert len(pinged) == 1
+    assert len(found) == 1
 
 
-def test_what_is_older_than_one_that_died_is_replaced_without_a_ping(make: Make) -> None:
+@pytest.mark.parametrize("ping_after", [0, None])
+@on("postgresql", "mariadb")
+def test_a_connection_whose_server_left_is_replaced_unseen(
+    make: Make,
+    database: Database,
+    pinged: Callable[[Engine], list[Any]],
+    ping_after: float | None,
+) -> None:
+    """Its socket says so, without a round trip."""
+    engine = make(ping_after=ping_after)
+    found, asked = opened(engine), pinged(engine)
+    use(engine)
+    database.server.kill_backends(database.name)
+    wait_until(lambda: is_dead(found[0]), LONG, 0.005)
+
+    use(engine)
+
+    assert (len(found), asked) == (2, [])
+
+
+@on("postgresql")
+def test_a_connection_with_a_notification_is_pinged_and_kept(
+    make: Make, database: Database, pinged: Callable[[Engine], list[Any]]
+) -> None:
+    engine = make(ping_after=None)
+    found, asked = opened(engine), pinged(engine)
+    with engine.connect() as connection:
+        connection.execute(text("LISTEN news"))
+        connection.commit()
+    database.rows("NOTIFY news")
+    wait_until(lambda: ask_socket(found[0]) is Socket.READABLE, LONG, 0.005)
+
+    use(engine)
+
+    assert (len(found), len(asked)) == (1, 1)
+    use(engine)
+    assert (len(found), len(asked)) == (1, 1)
+
+
+@on("mariadb")
+def test_a_connection_with_a_half_read_answer_is_not_handed_on_so(
+    make: Make, database: Database
+) -> None:
+    engine = make(ping_after=None)
+    raw = engine.raw_connection()
+    driver: Any = raw.driver_connection
+    with contextlib.suppress(Exception):
+        driver._sock.settimeout(0.05)
+        driver.query("SELECT SLEEP(0.2), 7")
+    driver._sock.settimeout(None)
+    wait_until(lambda: ask_socket(driver) is not Socket.QUIET, LONG, 0.005)
+    raw.close()
+
+    for _ in range(2):
+        use(engine)
+
+
+def test_what_is_older_than_one_that_died_is_replaced_without_a_ping(
+    make: Make, pinged: Callable[[Engine], list[Any]]
+) -> None:
     """A frozen server would hold up each ping for as long as its timeout."""
     engine = make(ping_after=0)
-    pinged: list[Any] = []
-
-    def ping(connection: Any) -> bool:
-        pinged.append(connection)
-        return True
-
-    pool(engine).ping = ping
+    found = pinged(engine)
     with engine.connect() as first, engine.connect():
         pool(engine)._invalidate(first.connection)  # as SQLAlchemy does after an error
     use(engine)
     use(engine)
-    assert pinged == []
+    assert found == []
     use(engine)
-    assert len(pinged) == 1
+    assert len(found) == 1
+
+
+def test_use_lifo_hands_out_what_came_back_last(make: Make) -> None:
+    engine = make(pool_use_lifo=True)
+    found = opened(engine)
+    with engine.connect(), engine.connect():
+        pass
+    for _ in range(5):
+        use(engine)
+    with engine.connect() as connection:
+        last = connection.connection.dbapi_connection
+    with engine.connect() as connection:
+        assert connection.connection.dbapi_connection is last
+    assert len(found) == 2
+
+
+class Interruption(BaseException):
+    """Such as KeyboardInterrupt, or what a server raises in a worker that takes too long."""
+
+
+@pytest.mark.parametrize("patience", [0, LONG])
+def test_an_interrupted_wait_leaves_the_line(
+    make: Make, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    engine = make(pool_size=1, max_overflow=0)
+    monkeypatch.setattr(queue_pool, "PATIENCE", patience)
+    pool(engine)._connect_time = patience
+    use(engine)
+    pool(engine)._connect_time = patience
+
+    def interrupt(*_: Any) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with engine.connect():
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(Interruption):
+                engine.connect()
+            assert pool(engine).waiting() == 0
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    use(engine)
+    assert pool(engine).checkedout() == 0
+
+
+def test_an_interrupted_connect_gives_its_place_back(make: Make) -> None:
+    engine = make(pool_size=1, max_overflow=0)
+
+    def interrupt(*_: Any) -> None:
+        raise Interruption
+
+    event.listen(engine, "do_connect", interrupt)
+    for _ in range(3):
+        with pytest.raises(Interruption):
+            engine.connect()
+    event.remove(engine, "do_connect", interrupt)
+
+    use(engine)
 
 
 def test_the_numbers_are_those_of_queuepool(make: Make) -> None:
@@ -429,19 +554,3 @@ def test_the_numbers_are_those_of_queuepool(make: Make) -> None:
         "Pool size: 2  Connections in pool: 0 Current Overflow: -2 Current Checked out"
         " connections: 0"
     )
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python's, of forks beside threads
-def test_a_child_process_starts_with_no_connections(engine: Engine) -> None:
-    use(engine)
-    held = engine.connect()
-    child = os.fork()
-    if child == 0:
-        same = pool(engine).checkedin() + pool(engine).checkedout()
-        os._exit(same)
-
-    assert os.waitpid(child, 0)[1] == 0
-    assert held.scalar(text("SELECT 1")) == 1
-    held.close()
-    assert pool(engine).checkedin() == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import click
 import pytest
@@ -38,6 +37,7 @@ WRONG: dict[str, tuple[object, ...]] = {
     "WEB_THREADS": ("many",),
     "HOST": (" ", "a b"),
     "PORT": ("65536",),
+    URI: ("sqlite://h/x",),
 }
 SECRET: dict[str, tuple[object, ...]] = {
     "OPS_TOKEN": ("s3cr3t\nb",),
@@ -49,15 +49,13 @@ SECRET: dict[str, tuple[object, ...]] = {
         "postgresql+nothing://u:s3cr3t@h/d",
         "postgresql://u:s3cr3t@a:1,b:2/d",
         "mysql+pymysql://u:s3cr3t@h/d?connect_timeout=abc",
-        "sqlite://h/s3cr3t",
     ),
 }
 EVERY = settings.CHECKS | settings.SERVICE_CHECKS
 
 
-def cases(values: dict[str, tuple[object, ...]]) -> Iterator[tuple[str, object]]:
-    for name, each in values.items():
-        yield from ((name, value) for value in each)
+def cases(values: dict[str, tuple[object, ...]]) -> list[tuple[str, object]]:
+    return [(name, value) for name, each in values.items() for value in each]
 
 
 def refusal(name: str, value: object) -> str:

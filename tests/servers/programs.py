@@ -27,6 +27,7 @@ PACKAGES = {
     "patroni": "patroni python3-etcd",
     "galera": "galera-4",
     "rsync": "rsync",
+    "gcc": "gcc libc6-dev",
 }
 GALERA = Path("/usr/lib/galera/libgalera_smm.so")
 # Debian's Patroni takes one of several stores, of which the tests have etcd

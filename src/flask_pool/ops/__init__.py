@@ -15,15 +15,20 @@ if TYPE_CHECKING:
 def init_app(app: Flask) -> None:
     """Watch the application's pools, and add its routes and commands for operators."""
     # here, as a server's master imports `shared` without Flask
-    from ..queue_pool import FairQueuePool  # noqa: PLC0415
-    from . import commands, metrics, page, timing  # noqa: PLC0415
+    from ..queue_pool import FairQueuePool
+    from . import commands, metrics, page, timing
 
     pools = app.extensions["pool"]
     metrics.watch_requests(pools.observers)
+    metrics.watch_queue()
     for name, engine in pools.engines.items():
         if isinstance(engine.pool, FairQueuePool):
             metrics.watch(engine.pool, name)
     timing.init_app(app, pools.engines.values())
-    if page.bp.name not in app.blueprints:  # an application may get its engines anew
-        app.register_blueprint(page.bp)
+    page.init_app(app)
     commands.init_app(app)
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """Say in a line what a page or command needs."""
+    return f"{error.name} is not installed: pip install 'flask-pool[ops]'"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from math import isinf
@@ -15,8 +15,10 @@ from flask import Flask, current_app
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..extension import Pools
+from ..options import is_memory
 from ..queue_pool import FairQueuePool
-from .server import Server, look, on_same_server
+from .server import ServerFacts, ask_server, on_same_server
 
 PATIENCE = 0.5  # seconds that a page waits for the server's limits; the next one will have them
 VALID = 60.0  # seconds
@@ -60,35 +62,39 @@ class Budget:
         return needed if self.limit is None else f"{needed} of {self.limit} that the server grants"
 
 
-def budget(
-    settings: Mapping[str, Any], server: Server, instances: int = 1, pools: int = 1
-) -> Budget:
-    """Count what `instances` of this service open, with `pools` engines on this server."""
-    # a pooler has limits of its own, and shares few of the server's connections among many
-    behind_pooler = settings.get("SQLALCHEMY_EXTERNAL_POOLER", "none") != "none"
+def budget(pools: Pools, name: str, server: ServerFacts, instances: int = 1) -> Budget:
+    """Count what `instances` of this service open on the server of one of its engines."""
+    settings, engine = pools.settings, pools.engines[name]
+    capacity: float = settings["SQLALCHEMY_POOL_SIZE"] + settings["SQLALCHEMY_MAX_OVERFLOW"]
+    if isinstance(engine.pool, FairQueuePool):
+        capacity = engine.pool.capacity
+    elif is_memory(engine.url):
+        capacity = 1
+    threads = settings["WEB_THREADS"]
     return Budget(
         instances=instances,
         workers=settings["WEB_CONCURRENCY"],
-        capacity=settings["SQLALCHEMY_POOL_SIZE"] + settings["SQLALCHEMY_MAX_OVERFLOW"],
-        threads=settings["WEB_THREADS"],
-        pools=pools,
-        limit=None if behind_pooler else server.available,
+        capacity=threads if isinf(capacity) else int(capacity),
+        threads=threads,
+        pools=on_same_server(engine, pools.engines.values()),
+        # a pooler has limits of its own, and shares few of the server's connections among many
+        limit=server.available if settings["SQLALCHEMY_EXTERNAL_POOLER"] == "none" else None,
     )
 
 
 def report(app: Flask) -> Iterator[tuple[int, str]]:
     """Yield what an operator should know at start: logging levels and lines."""
-    pools = app.extensions["pool"]
+    pools: Pools = app.extensions["pool"]
     for name, engine in pools.engines.items():
         if engine.dialect.name == "sqlite":
             continue
         try:
             with engine.connect() as connection:
-                found = look(connection)
+                found = ask_server(connection)
         except SQLAlchemyError as error:
             yield logging.WARNING, f"pool {name}: no limits known: {type(error).__name__}"
             continue
-        plan, recycle = budget(app.config, found), app.config["SQLALCHEMY_POOL_RECYCLE"]
+        plan, recycle = budget(pools, name, found), pools.settings["SQLALCHEMY_POOL_RECYCLE"]
         yield (logging.INFO if plan.fits else logging.WARNING), f"pool {name}: {plan}"
         if plan.threads > plan.capacity:
             yield logging.WARNING, f"{plan.threads} threads share {plan.capacity} connections"
@@ -102,33 +108,31 @@ def report(app: Flask) -> Iterator[tuple[int, str]]:
 
 
 class Question(Thread):
-    """One connection's look at the server."""
+    """One question to the server, on a connection of the pool."""
 
-    def __init__(self, engine: Engine, known: Server | None) -> None:
+    def __init__(self, engine: Engine, known: ServerFacts | None) -> None:
         super().__init__(daemon=True)
         self.engine, self.server, self.asked = engine, known, monotonic()
 
     def run(self) -> None:
         """Ask, or leave what was known as it is."""
         with suppress(SQLAlchemyError), self.engine.connect() as connection:
-            self.server = look(connection)
+            self.server = ask_server(connection)
 
 
 def granted(name: str) -> dict[str, Any] | None:
     """Return this service's budget against the server's limit; None while that is unknown."""
-    engines: dict[str, Engine] = current_app.extensions["pool"].engines
-    engine, found = engines[name], _ask(engines[name])
-    pool = engine.pool
+    pools: Pools = current_app.extensions["pool"]
+    found, pool = _ask(pools.engines[name]), pools.engines[name].pool
     if found is None or not isinstance(pool, FairQueuePool) or isinf(pool.capacity):
         return None
-    own = {"SQLALCHEMY_POOL_SIZE": int(pool.capacity), "SQLALCHEMY_MAX_OVERFLOW": 0}
-    plan = budget(current_app.config | own, found, pools=on_same_server(engine, engines.values()))
+    plan = budget(pools, name, found)
     shown = ("workers", "threads", "needed", "limit", "fits")
     told = {name: getattr(plan, name) for name in shown}
     return told | {"server": found.name, "text": str(plan)}
 
 
-def _ask(engine: Engine) -> Server | None:
+def _ask(engine: Engine) -> ServerFacts | None:
     questions: dict[Engine, Question] = current_app.extensions.setdefault("pool_limits", {})
     last, pool = questions.get(engine), engine.pool
     if last is None or (not last.is_alive() and monotonic() - last.asked > VALID):

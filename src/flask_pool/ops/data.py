@@ -2,67 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections import defaultdict
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import accumulate
 from math import isfinite
+from pathlib import Path
 from time import time
 from types import SimpleNamespace
 from typing import Any
 
 from flask import current_app
-from prometheus_client import REGISTRY, generate_latest
-from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 
-from ..errors import REASONS
 from ..queue_pool import FairQueuePool
-from . import shared
+from . import counting, metrics, shared
 from .budget import granted
-from .metrics import BUCKETS, PREFIX, REPLACED_REASONS, alone, catch_up, last_leaks
+from .counting import BOUNDS, BUCKETS, Metric
 from .server import place
 
-TIMES = ("wait_time", "use_time", "create_time")
+TIMES = {
+    "wait_time": metrics.WAIT_TIME,
+    "use_time": metrics.USE_TIME,
+    "create_time": metrics.CREATE_TIME,
+}
 # what a worker has beyond its size another one's free places do not make good
 MOMENTARY = ("checkedout", "checkedin", "overflow", "waiting")
+MOST_ROUTES = 50
 
-merge: Any = MultiProcessCollector.merge
-
-
-class Samples(defaultdict[tuple[str, frozenset[tuple[str, str]]], float]):
-    """What one process counted, or several."""
-
-    def __init__(self, metrics: Iterable[Metric] = ()) -> None:
-        super().__init__(float)
-        for metric in metrics:
-            for sample in metric.samples:
-                self[sample.name, frozenset(sample.labels.items())] += sample.value
-
-    def value(self, name: str, **labels: str) -> float:
-        """Return one sample, 0 if there is none yet."""
-        return self.get((name, frozenset(labels.items())), 0.0)
-
-
-def exposition() -> bytes:
-    """Return the metrics of all workers as Prometheus reads them."""
-    registry: Any = REGISTRY
-    if are_shared():
-        catch_up()
-        with shared.files() as files:
-            merged = merge([file for each in files.values() for file in each])
-        registry = SimpleNamespace(collect=lambda: merged)
-    with alone():
-        return generate_latest(registry)
-
-
-def by_process() -> dict[str, Samples]:
-    """Return what each process counted; what ended ones did under another name."""
-    if are_shared():
-        catch_up()
-        with shared.files() as files:
-            return {process: Samples(merge(names)) for process, names in files.items()}
-    with alone():
-        return {str(os.getpid()): Samples(REGISTRY.collect())}
+Numbers = Mapping[str, float]
 
 
 def are_shared() -> bool:
@@ -71,13 +40,96 @@ def are_shared() -> bool:
     return folder is not None and folder.is_dir()
 
 
+# for Prometheus
+
+
+class Collector:
+    """What prometheus_client asks for the numbers of this process."""
+
+    def describe(self) -> list[Any]:
+        """Name no metrics: an application may have its own of these names."""
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        """Yield each metric with its samples."""
+        from prometheus_client import core
+
+        families = {
+            counting.COUNTER: core.CounterMetricFamily,
+            counting.GAUGE: core.GaugeMetricFamily,
+            counting.GAUGE_MAX: core.GaugeMetricFamily,
+            counting.HISTOGRAM: core.HistogramMetricFamily,
+        }
+        counting.read_now()
+        for metric in counting.METRICS:
+            family: Any = families[metric.kind](metric.name, metric.text, labels=metric.label_names)
+            for labels, series in list(metric.series.items()):
+                first, *counts = series.cells
+                if counts:
+                    buckets = list(zip(BOUNDS, accumulate(counts), strict=True))
+                    family.add_metric(labels, buckets=buckets, sum_value=first)
+                else:
+                    family.add_metric(labels, first)
+            yield family
+
+
+@cache
+def register() -> None:
+    """Have prometheus_client's own registry show the numbers too."""
+    from prometheus_client import REGISTRY
+
+    REGISTRY.register(Collector())
+
+
+def register_if_used() -> None:
+    """Do so for an application that has metrics of its own, and perhaps its own page of them."""
+    if "prometheus_client" in sys.modules:
+        register()
+
+
+def exposition() -> tuple[bytes, str]:
+    """Return the metrics of all workers as Prometheus reads them, and their content type."""
+    import prometheus_client
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    register()
+    registry: Any = prometheus_client.REGISTRY
+    if are_shared():
+        counting.write()
+        with shared.files() as files:
+            names = [str(file) for each in files.values() for file in each]
+            merged = MultiProcessCollector.merge(names)  # type: ignore[no-untyped-call]
+        registry = SimpleNamespace(collect=lambda: merged)
+    return prometheus_client.generate_latest(registry), prometheus_client.CONTENT_TYPE_LATEST
+
+
+# for the page
+
+
+def by_process() -> dict[str, Numbers]:
+    """Return what each process counted; what ended ones did under another name."""
+    if not are_shared():
+        return {str(os.getpid()): counting.numbers()}
+    counting.write()
+    with shared.files() as files:
+        return {
+            process: dict(pair for name in names for pair in shared.read(Path(name)))
+            for process, names in files.items()
+        }
+
+
+def value(numbers: Numbers, metric: Metric, *labels: str) -> float:
+    """Return the number of a counter or gauge, 0 if there is none yet."""
+    return numbers.get(metric.labels(*labels).keys[0], 0.0)
+
+
 def snapshot() -> dict[str, Any]:
     """Return every pool, and what became of requests."""
     processes = by_process()
-    everything = Samples()
-    for samples in processes.values():
-        for key, value in samples.items():
-            everything[key] += value
+    everything: dict[str, float] = {}
+    for numbers in processes.values():
+        for key, number in numbers.items():
+            everything[key] = everything.get(key, 0.0) + number
     return {
         "time": time(),
         "pid": os.getpid(),
@@ -88,76 +140,93 @@ def snapshot() -> dict[str, Any]:
             for name, engine in current_app.extensions["pool"].engines.items()
             if isinstance(engine.pool, FairQueuePool)
         ],
-        "retries": int(everything.value("db_client_request_retries_total")),
+        "retries": int(value(everything, metrics.RETRIES)),
         "unavailable": {
-            reason: int(everything.value("db_client_request_unavailable_total", reason=reason))
-            for reason in REASONS
+            reason: int(value(everything, metrics.UNAVAILABLE, reason))
+            for reason in metrics.ALL_REASONS
+        },
+        "queue": {
+            "time": histogram(everything, metrics.QUEUE_TIME),
+            "refused": int(value(everything, metrics.UNAVAILABLE, metrics.OVERLOADED)),
+            "since": max(value(each, metrics.REFUSING_SINCE) for each in processes.values()) or None,
         },
     }
 
 
-def describe(name: str, processes: dict[str, Samples], everything: Samples) -> dict[str, Any]:
+def describe(name: str, processes: dict[str, Numbers], everything: Numbers) -> dict[str, Any]:
     """Return one pool: its settings, what it did, and what each worker's part does now."""
     engine = current_app.extensions["pool"].engines[name]
     pool: FairQueuePool = engine.pool
     replicas = current_app.extensions["pool"].replicas
-    replaced = f"{PREFIX}replaced_total"
     workers = [
-        {"pid": int(pid)} | counts(samples, name)
-        for pid, samples in sorted(processes.items())
-        if samples.value(f"{PREFIX}max", pool_name=name)  # else it is none, or has ended
+        {"pid": int(pid)} | counts(numbers, name)
+        for pid, numbers in sorted(processes.items())
+        if value(numbers, metrics.MAX, name)  # else it is none, or has ended
     ]
     return {
         "name": name,
         "database": place(engine.url),
         "size": pool.size(),
-        "max_overflow": number(pool.capacity - pool.size()),
+        "max_overflow": whole(pool.capacity - pool.size()),
         "timeout": pool.timeout(),
         "recycle": pool.recycle,
         **counts(everything, name),
         **{key: sum(worker[key] for worker in workers) for key in MOMENTARY},
         "replaced": {
-            reason: int(everything.value(replaced, pool_name=name, reason=reason))
-            for reason in REPLACED_REASONS
+            reason: int(value(everything, metrics.REPLACED, name, reason))
+            for reason in metrics.REPLACED_REASONS
         },
         "replica": replicas.describe(name) if replicas else None,
-        "last_leak": last_leaks().get(name),
-        **{times: histogram(everything, name, times) for times in TIMES},
+        "last_leak": metrics.last_leaks().get(name),
+        **{times: histogram(everything, metric, name) for times, metric in TIMES.items()},
+        "routes": routes(everything, name),
         "budget": granted(name),
         "workers": workers,
     }
 
 
-def counts(samples: Samples, name: str) -> dict[str, Any]:
+def counts(numbers: Numbers, name: str) -> dict[str, Any]:
     """Return a pool's numbers in one process, or in all."""
-
-    def value(metric: str, **labels: str) -> float:
-        return samples.value(PREFIX + metric, pool_name=name, **labels)
-
-    used, idle = value("count", state="used"), value("count", state="idle")
+    used = value(numbers, metrics.COUNT, name, "used")
+    idle = value(numbers, metrics.COUNT, name, "idle")
     found = {
         "checkedout": used,
         "checkedin": idle,
-        "overflow": max(0, used + idle - value("idle_max")),
-        "waiting": value("pending_requests"),
-        "capacity": value("max"),
-        "checkouts": value("wait_time_seconds_count"),
-        "timeouts": value("timeouts_total"),
-        "leaks": value("leaks_total"),
+        "overflow": max(0, used + idle - value(numbers, metrics.IDLE_MAX, name)),
+        "waiting": value(numbers, metrics.PENDING, name),
+        "capacity": value(numbers, metrics.MAX, name),
+        "checkouts": histogram(numbers, metrics.WAIT_TIME, name)["counts"][-1],
+        "timeouts": value(numbers, metrics.TIMEOUTS, name),
+        "leaks": value(numbers, metrics.LEAKS, name),
     }
-    return {key: number(value) for key, value in found.items()}
+    return {key: whole(number) for key, number in found.items()}
 
 
-def number(value: float) -> int | None:
+def whole(value: float) -> int | None:
     """Return a whole number; None for a pool without a limit, which JSON has no number for."""
     return int(value) if isfinite(value) else None
 
 
-def histogram(samples: Samples, name: str, times: str) -> dict[str, Any]:
+def histogram(numbers: Numbers, metric: Metric, *labels: str) -> dict[str, Any]:
     """Return the sum of all times (seconds), and how many were within each of BUCKETS; then all."""
-    metric = f"{PREFIX}{times}_seconds"
-    within = [*map(str, map(float, BUCKETS)), "+Inf"]
-    return {
-        "sum": samples.value(f"{metric}_sum", pool_name=name),
-        "counts": [int(samples.value(f"{metric}_bucket", pool_name=name, le=le)) for le in within],
-    }
+    first, *buckets = metric.labels(*labels).keys
+    within = accumulate(int(numbers.get(key, 0)) for key in buckets)
+    return {"sum": numbers.get(first, 0.0), "counts": list(within)}
+
+
+def routes(numbers: Numbers, name: str) -> list[dict[str, Any]]:
+    """Return for how long each route held connections, the longest first."""
+    found = by_route(numbers, metrics.HELD, name)
+    long = by_route(numbers, metrics.HELD_LONG, name)
+    return [
+        {"route": route, "held_seconds": held, "held_long": int(long.get(route, 0))}
+        for route, held in sorted(found.items(), key=lambda pair: -pair[1])[:MOST_ROUTES]
+        if held
+    ]
+
+
+def by_route(numbers: Numbers, metric: Metric, name: str) -> dict[str, float]:
+    """Return a counter of a pool by its routes, which other workers may have too."""
+    start = json.dumps([metric.name])[:-1]
+    labels = ((json.loads(key)[2], each) for key, each in numbers.items() if key.startswith(start))
+    return {found["route"]: each for found, each in labels if found["pool_name"] == name}

@@ -3,28 +3,82 @@
 from __future__ import annotations
 
 import hmac
+import re
+from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, jsonify, render_template, request
+from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
-from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import NotImplemented as NotInstalled
 from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.routing import BaseConverter, Map
 
-from .data import exposition, snapshot
+from ..queue_pool import FairQueuePool
+from . import missing
+from .data import exposition, register_if_used, snapshot
 from .metrics import show
 
 POLICY = "default-src 'self'; frame-ancestors 'none'"
+NAMES = {"metrics": "metrics", "page": "pool", "data": "pool.json"}  # by endpoint
 
+# an application may have a blueprint and templates of its own that are called pool
 bp = Blueprint(
-    "pool", __name__, template_folder="templates", static_folder="static",
+    "flask_pool", __name__, template_folder="templates", static_folder="static",
     static_url_path="/pool/static",
 )  # fmt: skip
+
+
+class PageName(BaseConverter):
+    """One of NAMES as a variable part of a URL.
+
+    Werkzeug matches fixed parts of URLs before variable ones, so an application's own page of that
+    name wins, whether it is added before or after; and variable parts by weight, so that a page
+    of any name (`/<name>`) does not win.
+    """
+
+    weight = 0
+
+    def __init__(self, map: Map, endpoint: str) -> None:  # noqa: A002 - Werkzeug's word
+        super().__init__(map)
+        self.regex = re.escape(NAMES[endpoint])
+
+
+def init_app(app: Flask) -> None:
+    """Add the pages, under POOL_URL_PREFIX if there is one."""
+    register_if_used()
+    if bp.name in app.blueprints:  # an application may get its engines anew
+        return
+    app.url_map.converters["flask_pool_page"] = PageName
+    app.register_blueprint(bp, url_prefix=prefix(app))
+
+
+def prefix(app: Flask) -> str | None:
+    """Return POOL_URL_PREFIX, None if there is none."""
+    given = str(app.extensions["pool"].settings.get("POOL_URL_PREFIX") or "").strip("/")
+    return f"/{given}" if given else None
+
+
+@bp.url_defaults
+def add_name(endpoint: str, values: dict[str, Any]) -> None:
+    """Have `url_for` fill the variable part."""
+    name = NAMES.get(endpoint.rpartition(".")[2])
+    if name:
+        values["name"] = name
+
+
+@bp.url_value_preprocessor
+def drop_name(endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Have views need no argument for it."""
+    if values:
+        values.pop("name", None)
 
 
 @bp.before_request
 def look() -> None:
     """Have this process's own numbers be there from the first look on."""
-    show(engine.pool for engine in current_app.extensions["pool"].engines.values())
+    for engine in current_app.extensions["pool"].engines.values():
+        if isinstance(engine.pool, FairQueuePool):
+            show(engine.pool)
 
 
 @bp.errorhandler(OSError)
@@ -33,23 +87,30 @@ def unreadable(error: OSError) -> ResponseReturnValue:
     return current_app.handle_http_exception(ServiceUnavailable("Try again shortly."))
 
 
-@bp.get("/metrics")
+@bp.errorhandler(ModuleNotFoundError)
+def not_installed(error: ModuleNotFoundError) -> ResponseReturnValue:
+    """Say which library a page needs."""
+    return current_app.handle_http_exception(NotInstalled(missing(error)))
+
+
+@bp.get("/<flask_pool_page('metrics'):name>")
 def metrics() -> Response:
     """The metrics of all workers."""
     require_operator()
-    return Response(exposition(), content_type=CONTENT_TYPE_LATEST)
+    text, content_type = exposition()
+    return Response(text, content_type=content_type)
 
 
-@bp.get("/pool")
+@bp.get("/<flask_pool_page('page'):name>")
 def page() -> Response:
     """The page; its script asks for the data."""
     require_operator(ask=True)
-    response = Response(render_template("pool.html"))
+    response = Response(render_template("flask_pool/pool.html"))
     response.headers["Content-Security-Policy"] = POLICY
     return response
 
 
-@bp.get("/pool.json")
+@bp.get("/<flask_pool_page('data'):name>")
 def data() -> Response:
     """What the page shows; every count is momentary."""
     require_operator()
@@ -63,7 +124,7 @@ def data() -> Response:
 
 def require_operator(*, ask: bool = False) -> None:
     """Hide a page from others (404), or `ask` a browser for the token as a password (401)."""
-    token = str(current_app.config.get("OPS_TOKEN") or "").encode()
+    token = str(current_app.extensions["pool"].settings["OPS_TOKEN"] or "").encode()
     if current_app.debug or (token and hmac.compare_digest(_given(), token)):
         return
     if ask and token:

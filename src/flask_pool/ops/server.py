@@ -27,7 +27,7 @@ MYSQL = text(
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerFacts:
     """What a connection tells of its server; None is no limit, times are seconds."""
 
     name: str
@@ -37,7 +37,7 @@ class Server:
     database_limit: int | None = None
     idle_timeout: float | None = None
     statement_timeout: float | None = None
-    encrypted: bool = False
+    encrypted: bool | None = None  # None: the driver does not tell
     address: str | None = None  # None: the same machine
     superuser: bool = False
     pooler: bool = False
@@ -52,8 +52,8 @@ class Server:
         return min((limit for limit in granted if limit is not None), default=None)
 
 
-def look(connection: Connection) -> Server:
-    """Ask the server."""
+def ask_server(connection: Connection) -> ServerFacts:
+    """Ask the server; what another driver or database can't tell is left out."""
     dialect = connection.dialect
     name = f"{dialect.name} {'.'.join(map(str, (dialect.server_version_info or ())[:2]))}"
     driver: Any = connection.connection.dbapi_connection
@@ -61,13 +61,13 @@ def look(connection: Connection) -> Server:
         return _postgresql(connection, driver, name)
     if dialect.name in ("mysql", "mariadb"):
         return _mysql(connection, driver, name)
-    return Server(name)
+    return ServerFacts(name)
 
 
-def _postgresql(connection: Connection, driver: Any, name: str) -> Server:
-    row = connection.execute(POSTGRESQL).one()
+def _postgresql(connection: Connection, driver: Any, name: str) -> ServerFacts:
+    row, info = connection.execute(POSTGRESQL).one(), getattr(driver, "info", None)
     found = row.settings
-    return Server(
+    return ServerFacts(
         name,
         max_connections=int(found["max_connections"]),
         reserved=int(found["superuser_reserved_connections"])
@@ -77,28 +77,28 @@ def _postgresql(connection: Connection, driver: Any, name: str) -> Server:
         # milliseconds; PostgreSQL 13 has none
         idle_timeout=int(found.get("idle_session_timeout", 0)) / 1000 or None,
         statement_timeout=int(found["statement_timeout"]) / 1000 or None,
-        encrypted=driver.pgconn.ssl_in_use,
-        address=_remote(driver.info.hostaddr),
+        encrypted=getattr(getattr(driver, "pgconn", info), "ssl_in_use", None),
+        address=_remote(getattr(info, "hostaddr", None) or connection.engine.url.host or ""),
         superuser=row.rolsuper,
         # a pooler gives each client a number of its own
-        pooler=row.pid != driver.info.backend_pid,
+        pooler=row.pid != getattr(info, "backend_pid", row.pid),
         read_only=row.standby,
         synchronous=bool(found["synchronous_standby_names"]),
     )
 
 
-def _mysql(connection: Connection, driver: Any, name: str) -> Server:
+def _mysql(connection: Connection, driver: Any, name: str) -> ServerFacts:
     found: dict[str, str] = {row[0]: row[1] for row in connection.execute(MYSQL)}
     cipher = connection.execute(text("SHOW SESSION STATUS LIKE 'Ssl_cipher'")).one()[1]
     timeout = float(found.get("max_statement_time") or 0)
-    return Server(
+    return ServerFacts(
         name,
         max_connections=int(found["max_connections"]),
         role_limit=int(found["max_user_connections"]) or None,
         idle_timeout=float(found["wait_timeout"]),
         statement_timeout=timeout or float(found.get("max_execution_time") or 0) / 1000 or None,
         encrypted=bool(cipher),
-        address=_remote(str(driver.host)),
+        address=_remote(str(getattr(driver, "host", None) or connection.engine.url.host or "")),
         read_only=found.get("read_only", "OFF") != "OFF",
     )
 

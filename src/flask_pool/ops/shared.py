@@ -1,8 +1,8 @@
-"""The folder in which the workers of a server share their metrics.
+"""The folder in which the workers of a server share their metrics, in prometheus_client's files.
 
-A server's configuration loads this file by its path, so it imports nothing of the package. It
-calls `open_folder` whenever it is read, `prepare_worker` in each new worker, and `worker_ended`
-after one has ended. Whatever goes wrong here costs metrics, and never the service.
+A server's master imports this, so it imports nothing of Flask or SQLAlchemy. The master calls
+`open_folder` whenever it reads its configuration, `prepare_worker` in each new worker, and
+`worker_ended` after one has ended. Whatever goes wrong here costs metrics, and never the service.
 """
 
 from __future__ import annotations
@@ -15,30 +15,27 @@ import os
 import re
 import shutil
 import struct
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
 from typing import Any
-
-from prometheus_client import values
-from prometheus_client.mmap_dict import MmapedDict
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own
 DESCRIPTOR = "POOL_METRICS_LOCK"  # of the file that a master keeps locked as long as it runs
 PREFIX = "pool-metrics-"
 # memory first: a file on a disk can stall a worker for as long as the disk is busy
 PLACES = ("/dev/shm", gettempdir())  # noqa: S108
-OWN = re.compile(r"(counter|histogram|summary|gauge_\w+|draft\w*|master)_(\d+)(\.\w+)?")
+# `counter_pool_1.db` has this library's numbers of process 1, `counter_1.db` the application's own
+OWN = re.compile(r"(counter|histogram|summary|gauge_[a-z]+|draft|master)(?:_\w+)?_(\d+)(\.\w+)?")
 ADDED_UP = ("counter", "histogram", "summary", "gauge_sum")  # of workers that have ended
 ROOM = 1 << 16  # bytes by which a file grows
 PATIENCE = 1.0  # seconds that a master waits for who reads
 
 logger = logging.getLogger("gunicorn.error")
-read: Any = MmapedDict.read_all_values_from_file
 
 
 def folder() -> Path | None:
@@ -99,9 +96,9 @@ def _add(files: list[Path], archive: Path) -> None:
     totals: dict[str, float] = defaultdict(float)
     for file in [*archive.parent.glob(archive.name), *files]:
         try:
-            for key, value, *_ in read(str(file)):
+            for key, value in read(file):
                 totals[key] += value
-        except (RuntimeError, ValueError, struct.error) as error:
+        except (ValueError, struct.error) as error:
             logger.warning("metrics of an ended worker are lost: %s: %s", file.name, error)
     entries = b"".join(_entry(key, value) for key, value in totals.items())
     draft = archive.with_name(f"draft_{os.getpid()}.db")
@@ -178,24 +175,24 @@ def prepare_worker() -> None:
     except OSError as error:
         logger.warning("worker %s shares no metrics: %s", os.getpid(), error)
         room.unlink(missing_ok=True)
-        beside = str(Path(__file__).with_name("metrics.py"))
-        loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-        if beside not in loaded:  # as `gunicorn --preload` does, before the fork
-            del os.environ[VARIABLE]
-            _choose_values()
+        del os.environ[VARIABLE]
+        _choose_values()
 
 
 def _choose_values() -> None:
-    """Have metrics that are made from now on be shared, or not."""
-    values.MmapedDict = ValuesFile  # type: ignore[assignment, attr-defined]
-    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+    """Have the application's own metrics that are made from now on be shared, or not.
+
+    prometheus_client's MmapedDict writes into blocks that the disk may not have, which ends the
+    process: a private name of its, without which such metrics are shared all the same.
+    """
+    with suppress(ImportError, AttributeError):
+        values: Any = import_module("prometheus_client.values")
+        values.MmapedDict = ValuesFile
+        values.ValueClass = values.get_value_class()
 
 
 class ValuesFile:
-    """A process's values in prometheus_client's format, in a file as far as there is room.
-
-    Its own MmapedDict writes into blocks that the disk may not have, which ends the process.
-    """
+    """A process's values in prometheus_client's format, in a file as far as there is room."""
 
     def __init__(self, filename: str) -> None:
         self._positions: dict[str, int] = {}
@@ -249,6 +246,20 @@ def _entry(key: str, value: float) -> bytes:
 
 
 # whoever reads
+
+
+def read(file: Path) -> Iterator[tuple[str, float]]:
+    """Yield the keys and values of a file; ValueError or struct.error if it is damaged."""
+    data = file.read_bytes()
+    (end,), position = struct.unpack_from("i", data) if data else (0,), 8
+    while position < end:
+        (length,) = struct.unpack_from("i", data, position)
+        start, room = position + 4, length + 8 - (length + 4) % 8
+        if length <= 0 or start + room > len(data):
+            raise ValueError(f"no entry of {length} bytes at {position}")
+        (value,) = struct.unpack_from("d", data, start + room)
+        yield data[start : start + length].decode(), value
+        position = start + room + 16
 
 
 @contextmanager

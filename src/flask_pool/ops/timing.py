@@ -10,6 +10,7 @@ from flask import Flask, Response, has_request_context, request
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
 
+from .. import queue
 from ..observer import Observer
 from ..queue_pool import FairQueuePool
 
@@ -63,7 +64,9 @@ def _spend(what: str, seconds: float) -> None:
 
 def _tell(response: Response) -> Response:
     """Say in a header what the browser's network panel shows, in milliseconds."""
-    spent = ((what, request.environ.get(SPENT.format(what), 0.0)) for what in ("pool", "db"))
-    timings = ", ".join(f"{what};dur={seconds * 1000:.2f}" for what, seconds in spent)
+    spent = {what: request.environ.get(SPENT.format(what), 0.0) for what in ("pool", "db")}
+    if request.environ.get(queue.WAITED) is not None:
+        spent = {"queue": request.environ[queue.WAITED]} | spent
+    timings = ", ".join(f"{what};dur={seconds * 1000:.2f}" for what, seconds in spent.items())
     response.headers.add("Server-Timing", timings)
     return response

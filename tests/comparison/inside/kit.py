@@ -68,7 +68,7 @@ class View:
     hooks: dict[str, Callable[..., Any]] = field(default_factory=dict)
     # what the application does with errors of a class that it handles
     handles: str = ""
-    # why the service may answer 503 where the plain application answers 500
+    # why the pool may answer 503 where the plain application answers 500
     passes: str = ""
 
 

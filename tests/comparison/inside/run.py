@@ -1,6 +1,6 @@
 """Run every view on one side and write what came of each to a file, as JSON.
 
-python run.py plain|recipe|service URL OTHER_URL FILE [--level LEVEL] [--only PART]...
+python run.py plain|pool URL OTHER_URL FILE [--level LEVEL] [--only PART]...
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import channels
-import recipe
 from kit import VIEWS
 from runner import Runner
 
@@ -49,9 +48,9 @@ def main() -> None:
             for way in one.ways:
                 started = time.perf_counter()
                 found[f"{way} {name}"] = runner.run(one, way) | {
-                    "recipe": recipe.reason(name), "passes": one.passes,
+                    "passes": one.passes,
                     "seconds": round(time.perf_counter() - started, 3),
-                }  # fmt: skip
+                }
     wanted.file.write_text(json.dumps(found, default=str))
 
 

@@ -35,7 +35,7 @@ class Runner:
         self.name, self.level = name, level
         self.urls = make_url(url), make_url(other)
         self.database, self.other = map(database, self.urls)
-        db, models = sides.service() if name == sides.SERVICE else sides.plain()
+        db, models = sides.extension()
         family = {"mysql": "mariadb"}.get(self.urls[0].get_backend_name())
         self.side = Side(
             family or self.urls[0].get_backend_name(),
@@ -51,11 +51,7 @@ class Runner:
     def app(self, handles: str = "") -> Flask:
         """Give the application with this error handler, built when it is first asked for."""
         if handles not in self.apps:
-            if self.name == sides.SERVICE:
-                app = sides.service_app(*self.urls, self.level)
-            else:
-                recipe = self.name == sides.RECIPE
-                app = sides.plain_app(self.side.db, *self.urls, self.level, recipe=recipe)
+            app = sides.application(self.name, self.side.db, *self.urls, self.level)
             self._furnish(app)
             if handles:
                 app.register_error_handler(HANDLED[handles], _handle)

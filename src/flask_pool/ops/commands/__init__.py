@@ -13,12 +13,15 @@ from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from .. import missing
+
 NAMES = ("trace", "status", "check", "plan", "bench")
 
 
 def init_app(app: Flask) -> None:
     """Add `flask pool ...`."""
-    app.cli.add_command(_Group("pool", help="Look at the connection pool and size it."))
+    if "pool" not in app.cli.commands:  # else it is the application's own
+        app.cli.add_command(_Group("pool", help="Look at the connection pool and size it."))
 
 
 class Command(click.Command):
@@ -56,6 +59,8 @@ def _one_line() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         raise click.ClickException(first_line(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.ClickException(missing(error)) from error
     except (TypeError, AttributeError, UnicodeError) as error:  # a driver's, of the URL's options
         raise click.ClickException(f"{type(error).__name__}: {error}") from error
     except click.UsageError as error:

@@ -12,16 +12,18 @@ from typing import Any
 import click
 from flask import current_app
 from flask.cli import with_appcontext
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from ...options import is_memory
 from ..server import place
-from . import Command, report
+from . import Command, output
 from .latency import far_away
 from .measure import rounds, variants
+from .promises import own_creator
 
-FAR = report.Number(0, 10_000)
-PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
+FAR = output.Number(0, 10_000)
+PORTS = {"psycopg": 5432, "pymysql": 3306}
 COLUMNS = ("Pool", "Requests/s", "Range", "Ratio", "Median ms", "95 % ms", "Opened", "Failed")
 
 
@@ -33,13 +35,13 @@ def is_path(context: click.Context, parameter: click.Parameter, value: str) -> s
 
 
 @click.command("bench", cls=Command)
-@report.option("--seconds", type=report.Number(0.5, 3600), default=12.0, help="For all of it.")
-@report.option("--rounds", "number", type=click.IntRange(1, 100), default=5, help="Repetitions.")
-@report.option("--threads", type=click.IntRange(1, 1000), help="[default: WEB_THREADS]")
-@report.option("--path", default="/users", callback=is_path, help="What is requested.")
-@report.option("--simulate-latency", "far", type=FAR, metavar="MS", help="Of each round trip.")
-@report.option("--plot", type=click.Path(path_type=Path), help="A picture: FILE.svg or FILE.png.")
-@report.format_option("table", "json")
+@output.option("--seconds", type=output.Number(0.5, 3600), default=12.0, help="For all of it.")
+@output.option("--rounds", "number", type=click.IntRange(1, 100), default=5, help="Repetitions.")
+@output.option("--threads", type=click.IntRange(1, 1000), help="[default: WEB_THREADS]")
+@output.option("--path", default="/users", callback=is_path, help="What is requested.")
+@output.option("--simulate-latency", "far", type=FAR, metavar="MS", help="Of each round trip.")
+@output.option("--plot", type=click.Path(path_type=Path), help="A picture: FILE.svg or FILE.png.")
+@output.format_option("table", "json")
 @with_appcontext
 def command(
     seconds: float, number: int, threads: int | None, path: str, far: float | None,
@@ -58,26 +60,26 @@ def command(
         raise click.ClickException("in-memory SQLite is its one connection: nothing to compare")
     if plot:
         check_plot(plot)
-    with current_app.extensions["pool"].unpooled("default").connect():  # or say why not
+    with engine.connect():  # or say why not
         pass
-    threads = threads or current_app.config["WEB_THREADS"]
-    with reached(engine.url, far) as url:
-        results = run(url, path, threads, number, seconds)
+    threads = threads or current_app.extensions["pool"].settings["WEB_THREADS"]
+    with detour(engine, far):
+        results = run(path, threads, number, seconds)
     away = f", database {far:g} ms away" if far else ""
     title = f"GET {path} by {threads} threads of one process{away}"
     if form == "json":
-        report.dump({"path": path, "threads": threads, "latency_ms": far or 0, "results": results})
+        output.dump({"path": path, "threads": threads, "latency_ms": far or 0, "results": results})
     else:
         click.echo(f"{title}, no HTTP server; {place(engine.url)}")
         click.echo(f"{number} rounds in turns after a warm-up; medians, ratio to unpooled\n")
-        report.show(report.table(COLUMNS, map(_row, results)))
+        output.show(output.table(COLUMNS, map(_row, results)))
     if plot:
         draw(plot, results, title)
 
 
-def run(url: URL, path: str, threads: int, number: int, seconds: float) -> list[dict[str, Any]]:
+def run(path: str, threads: int, number: int, seconds: float) -> list[dict[str, Any]]:
     """Measure all variants, with a progress bar for whoever looks."""
-    found = variants(url)
+    found = variants()
     slices = len(found) * (number + 1)
     steps: Any = nullcontext(rounds(found, path, threads, number, seconds / slices))
     if sys.stderr.isatty():
@@ -92,19 +94,28 @@ def run(url: URL, path: str, threads: int, number: int, seconds: float) -> list[
 
 
 @contextmanager
-def reached(url: URL, milliseconds: float | None) -> Iterator[URL]:
-    """Yield the URL, or one that leads to the same database over a simulated network."""
+def detour(engine: Engine, milliseconds: float | None) -> Iterator[None]:
+    """Have connections lead to the same database over a simulated network."""
     if not milliseconds:
-        yield url
+        yield
         return
-    family = url.get_backend_name()
-    if family not in PORTS or not url.host:
+    url, driver = engine.url, engine.dialect.driver
+    if driver not in PORTS or not url.host or own_creator(engine):
         raise click.ClickException("--simulate-latency: the database is not reached over TCP")
-    with far_away(url.host, url.port or PORTS[family], milliseconds) as port:
-        if family == "postgresql":  # the name stays, for its certificate
-            yield url.set(port=port).update_query_dict({"hostaddr": "127.0.0.1"})
-        else:
-            yield url.set(host="127.0.0.1", port=port)
+    with far_away(url.host, url.port or PORTS[driver], milliseconds) as port:
+        # psycopg keeps the host's name, for its certificate
+        host = {"hostaddr" if driver == "psycopg" else "host": "127.0.0.1", "port": port}
+
+        def connect(dialect: Any, record: object, cargs: Any, cparams: dict[str, Any]) -> Any:
+            return dialect.connect(*cargs, **{**cparams, **host})
+
+        event.listen(engine, "do_connect", connect)
+        engine.dispose()
+        try:
+            yield
+        finally:
+            event.remove(engine, "do_connect", connect)
+            engine.dispose()
 
 
 def _row(found: dict[str, Any]) -> list[str]:
@@ -127,7 +138,7 @@ def check_plot(file: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        hint = f"pip install '{current_app.import_name}[plot]'"
+        hint = "pip install 'flask-pool[plot]'"
         raise click.ClickException(f"--plot needs matplotlib: {hint}") from error
 
 

@@ -7,15 +7,15 @@ from dataclasses import asdict
 import click
 from flask import current_app
 from flask.cli import with_appcontext
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ...extension import Pools
-from ...options import is_memory
 from ..budget import budget
-from ..server import Server, look, on_same_server, place
-from . import Command, report
+from ..server import ask_server, place
+from . import Command, output, waits
 from .findings import CHECKS, ERROR, SEVERITIES, Finding, Subject
 from .pgbouncer import ask_console
+from .promises import lost
 
 COLUMNS = ("Pool", "Severity", "Finding", "Advice")
 MANY = click.IntRange(1, 1_000_000)
@@ -24,8 +24,8 @@ Found = list[tuple[str, Finding]]
 
 
 @click.command("check", cls=Command)
-@report.option("--instances", type=MANY, default=1, help="How many machines or containers run it.")
-@report.format_option("table", "json")
+@output.option("--instances", type=MANY, default=1, help="How many machines or containers run it.")
+@output.format_option("table", "json")
 @click.pass_context
 @with_appcontext
 def command(context: click.Context, instances: int, form: str) -> None:
@@ -50,6 +50,7 @@ def command(context: click.Context, instances: int, form: str) -> None:
         for check in CHECKS
         for finding in check(subject)
     ]
+    found += [("default", finding) for finding in waits.findings(pools.settings)]
     found.sort(key=lambda pair: SEVERITIES.index(pair[1].severity))
     failed = any(finding.severity == ERROR for _, finding in found)
     (_as_json if form == "json" else _as_text)(subjects, found, failed)
@@ -57,34 +58,26 @@ def command(context: click.Context, instances: int, form: str) -> None:
 
 
 def examine(name: str, pools: Pools, instances: int) -> Subject:
-    """Look at one database."""
-    settings, engine = current_app.config, pools.engines[name]
-    server, refused = connect(name, pools)
-    one = {"SQLALCHEMY_POOL_SIZE": 1, "SQLALCHEMY_MAX_OVERFLOW": 0} if is_memory(engine.url) else {}
-    same = on_same_server(engine, pools.engines.values())
-    plan = budget({**settings, **one}, server, instances, same)
+    """Look at one database, on a connection of the application's own engine."""
+    settings, engine = pools.settings, pools.engines[name]
+    with engine.connect() as connection:
+        server, not_kept = ask_server(connection), tuple(lost(engine, connection))
     timeout = settings["SQLALCHEMY_CONNECT_TIMEOUT"]
-    pooler = ask_console(engine, timeout) if server.pooler else None
-    of, late = 0, None
+    replicas, late = 0, None
     if pools.replicas and name == "default":
-        of = len(pools.replicas.servers)
+        replicas = len(pools.replicas.servers)
     elif pools.replicas and (replica := pools.replicas.named(name)):
         late = pools.replicas.wait_for(replica)
-    return Subject(engine.url, settings, plan, server, pooler, refused, of, late)
-
-
-def connect(name: str, pools: Pools) -> tuple[Server, bool]:
-    """Connect as configured, or as behind PgBouncer if that refuses the options."""
-    try:
-        with pools.unpooled(name).connect() as connection:
-            return look(connection), False
-    except DBAPIError as error:
-        if "startup parameter" not in str(error.orig):
-            raise
-    arguments = dict(pools.options[name]["connect_args"], prepare_threshold=None)
-    arguments.pop("options", None)
-    with pools.unpooled(name, connect_args=arguments).connect() as connection:
-        return look(connection), True
+    return Subject(
+        url=engine.url,
+        settings=settings,
+        budget=budget(pools, name, server, instances),
+        server=server,
+        pooler=ask_console(engine, timeout) if server.pooler else None,
+        lost=not_kept,
+        replicas=replicas,
+        late=late,
+    )
 
 
 def _as_json(subjects: dict[str, Subject], found: Found, failed: bool) -> None:
@@ -95,7 +88,7 @@ def _as_json(subjects: dict[str, Subject], found: Found, failed: bool) -> None:
         for name, subject in subjects.items()
     ]
     findings = [{"pool": name} | asdict(finding) for name, finding in found]
-    report.dump({"ok": not failed, "findings": findings, "pools": pools})
+    output.dump({"ok": not failed, "findings": findings, "pools": pools})
 
 
 def _as_text(subjects: dict[str, Subject], found: Found, failed: bool) -> None:
@@ -104,4 +97,4 @@ def _as_text(subjects: dict[str, Subject], found: Found, failed: bool) -> None:
     click.echo("" if found else "No findings.")
     if found:
         rows = [(name, each.severity, each.message, each.advice) for name, each in found]
-        report.show(report.table(COLUMNS, rows))
+        output.show(output.table(COLUMNS, rows))

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 
 from ...options import is_memory
 from ..budget import Budget
-from ..server import Server, hosts
+from ..server import ServerFacts, hosts
 from .pgbouncer import Pooler
 
 ERROR, WARNING, INFO = SEVERITIES = ("error", "warning", "info")
@@ -34,9 +34,9 @@ class Subject:
     url: URL
     settings: Mapping[str, Any]
     budget: Budget
-    server: Server
+    server: ServerFacts
     pooler: Pooler | None
-    refused: bool  # the pooler did not take the options of a direct connection
+    lost: tuple[tuple[str, str], ...] = ()  # promises that are not kept, and why
     replicas: int = 0  # of this primary
     late: float | None = None  # seconds that this replica needed for what its primary had
 
@@ -96,7 +96,8 @@ def idle(subject: Subject) -> Found:
 
 def timeouts(subject: Subject) -> Found:
     """Statements and connects that may take for ever."""
-    if subject.family != "sqlite" and subject.server.statement_timeout is None:
+    known = subject.server.max_connections is not None  # the server was asked
+    if known and subject.server.statement_timeout is None:
         advice = "let no option of the URL override SQLALCHEMY_STATEMENT_TIMEOUT"
         if subject.server.pooler or subject.behind_pooler:  # where no client may set it
             advice = "ALTER ROLE ... SET statement_timeout on the server"
@@ -110,7 +111,7 @@ def timeouts(subject: Subject) -> Found:
 def encryption(subject: Subject) -> Found:
     """Passwords and data that anybody on the way can read."""
     address = subject.server.address
-    if address is None or subject.server.encrypted:
+    if address is None or subject.server.encrypted is not False:
         return
     try:
         severity = WARNING if ipaddress.ip_address(address).is_private else ERROR
@@ -169,7 +170,6 @@ def pooler_setting(subject: Subject) -> Found:
     found = subject.server.pooler
     if found and not subject.behind_pooler:
         message = "a pooler such as PgBouncer answers, and SQLALCHEMY_EXTERNAL_POOLER is none"
-        message += ": it refuses to connect" if subject.refused else ""
         yield Finding(ERROR, "pooler", message, "set SQLALCHEMY_EXTERNAL_POOLER=pgbouncer")
     elif subject.behind_pooler and subject.family == "postgresql" and not found:
         message = "SQLALCHEMY_EXTERNAL_POOLER is pgbouncer, and the server itself answers"
@@ -203,7 +203,14 @@ def pooler_limits(subject: Subject) -> Found:
         yield Finding(ERROR, "pooler_budget", f"{few}, which grants {available}", advice)
 
 
+def promises(subject: Subject) -> Found:
+    """What this database can't have, for the way in which the application uses it."""
+    for promise, why in subject.lost:
+        advice = "served as on the plain application"
+        yield Finding(INFO, "promise", f"{why}: without {promise}", advice)
+
+
 CHECKS: tuple[Callable[[Subject], Found], ...] = (
     over_budget, threads, idle, timeouts, encryption, server, replica, sqlite, pooler_setting,
-    pooler_limits,
+    pooler_limits, promises,
 )  # fmt: skip

@@ -12,14 +12,11 @@ from typing import Any
 import click
 from flask import Flask, current_app
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool, QueuePool
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from ...extension import Pools
-from ...options import POOL_OPTIONS, engine_options
-from ...queue_pool import FairQueuePool
-from .. import metrics
 
 
 @dataclass
@@ -54,27 +51,34 @@ class Variant:
         }
 
 
-def variants(url: URL) -> list[Variant]:
+def variants() -> list[Variant]:
     """Return the kinds of pool; nothing else of the service differs."""
     pools: Pools = current_app.extensions["pool"]
-    own = engine_options(url, pools.settings, {"poolclass": FairQueuePool})
-    size = {name: own[name] for name in ("pool_size", "max_overflow")}
+    own = {name: engine for name, engine in pools.engines.items() if not is_replica(pools, name)}
+    size = {
+        "pool_size": pools.settings["SQLALCHEMY_POOL_SIZE"],
+        "max_overflow": pools.settings["SQLALCHEMY_MAX_OVERFLOW"],
+    }
     kinds: dict[str, dict[str, Any]] = {
         "unpooled": {"poolclass": NullPool},
         "pooled": {"poolclass": QueuePool, **size},
         "pooled, pre-ping": {"poolclass": QueuePool, "pool_pre_ping": True, **size},
-        "as configured": {name: own[name] for name in own.keys() & {"poolclass", *POOL_OPTIONS}},
     }
-    return [Variant(name, _engines(pools, url, kind)) for name, kind in kinds.items()]
+    found = [
+        Variant(kind, {_bind(name): pools.another(name, **options) for name in own})
+        for kind, options in kinds.items()
+    ]
+    configured = Variant("as configured", {_bind(name): engine for name, engine in own.items()})
+    return [*found, configured]
 
 
-def _engines(pools: Pools, url: URL, kind: dict[str, Any]) -> dict[str | None, Engine]:
-    found: dict[str | None, Engine] = {None: pools.another("default", url=url, **kind)}
-    found |= {name: pools.another(name, **kind) for name in pools.engines if name != "default"}
-    for name, engine in found.items():
-        if isinstance(engine.pool, FairQueuePool):
-            metrics.watch(engine.pool, name or "default")  # as in the service
-    return found
+def is_replica(pools: Pools, name: str) -> bool:
+    """Tell whether an engine is no bind of the application's."""
+    return pools.replicas is not None and pools.replicas.named(name) is not None
+
+
+def _bind(name: str) -> str | None:
+    return None if name == "default" else name
 
 
 def rounds(

@@ -22,9 +22,11 @@ class Pooler:
 
 def ask_console(engine: Engine, timeout: float) -> Pooler | None:
     """Ask the console; None where that is not allowed."""
-    import psycopg  # a driver may be missing
-    from psycopg.rows import dict_row
-
+    try:
+        import psycopg
+        from psycopg.rows import dict_row
+    except ImportError:  # another driver is in use
+        return None
     place = engine.url.set(database=CONSOLE).difference_update_query(["options"])
     _, arguments = engine.dialect.create_connect_args(place)
     arguments["connect_timeout"] = max(2, int(timeout))
@@ -52,6 +54,6 @@ def configuration(instances: int, workers: int, servers: int, capacity: int = 0)
     if engine.dialect.name != "postgresql" or len(ports) > 1:
         raise click.UsageError("--pgbouncer needs PostgreSQL, on the same port of each host")
     return render_template(
-        "pgbouncer.ini", host=place.get("host", "127.0.0.1"), port=ports.pop(),
+        "flask_pool/pgbouncer.ini", host=place.get("host", "127.0.0.1"), port=ports.pop(),
         instances=instances, workers=workers, servers=servers, capacity=capacity,
     )  # fmt: skip

@@ -10,8 +10,8 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..server import look
-from . import Command, first_line, report
+from ..server import ask_server
+from . import Command, first_line, output
 from .pgbouncer import configuration
 from .sizing import BUSY, MOST_LOAD, Demand, Plan
 from .sizing import plan as make_plan
@@ -19,9 +19,9 @@ from .status import ask
 
 MODEL = "M/M/c queue, Erlang C (Gross and others, Fundamentals of Queueing Theory, 2.3)"
 GROWTH = (1, 10, 100, 1000)
-ABOVE_0 = report.Number(0, 1e9, min_open=True)
-FROM_0 = report.Number(0, 1e6)
-PERCENT = report.Number(1, 99.999)
+ABOVE_0 = output.Number(0, 1e9, min_open=True)
+FROM_0 = output.Number(0, 1e6)
+PERCENT = output.Number(1, 99.999)
 SOME = click.IntRange(1, 1_000_000)
 COLUMNS = (
     "Requests/s", "Instances", "Workers each", "Threads each", "Pool size", "Overflow",
@@ -30,18 +30,18 @@ COLUMNS = (
 
 
 @click.command("plan", cls=Command)
-@report.option("--rate", type=ABOVE_0, help="Requests a second, of all instances.")
-@report.option("--hold", type=ABOVE_0, help="Milliseconds that a request keeps its connection.")
-@report.option("--python", type=FROM_0, default=1.0, help="Milliseconds of a request without one.")
-@report.option("--wait", type=FROM_0, default=10.0, help="Milliseconds that it may wait for one.")
-@report.option("--percentile", type=PERCENT, default=99.0, help="How many wait at most so long.")
-@report.option("--from", "source", metavar="URL", help="Measure rate and hold of this service.")
-@report.option("--interval", type=ABOVE_0, default=5.0, help="Seconds to measure for.")
-@report.option("--workers", type=SOME, help="Of an instance.  [default: WEB_CONCURRENCY]")
-@report.option("--instances", type=SOME, help="Fix their number.")
-@report.option("--limit", type=SOME, help="The server's, instead of asking it.")
+@output.option("--rate", type=ABOVE_0, help="Requests a second, of all instances.")
+@output.option("--hold", type=ABOVE_0, help="Milliseconds that a request keeps its connection.")
+@output.option("--python", type=FROM_0, default=1.0, help="Milliseconds of a request without one.")
+@output.option("--wait", type=FROM_0, default=10.0, help="Milliseconds that it may wait for one.")
+@output.option("--percentile", type=PERCENT, default=99.0, help="How many wait at most so long.")
+@output.option("--from", "source", metavar="URL", help="Measure rate and hold of this service.")
+@output.option("--interval", type=ABOVE_0, default=5.0, help="Seconds to measure for.")
+@output.option("--workers", type=SOME, help="Of an instance.  [default: WEB_CONCURRENCY]")
+@output.option("--instances", type=SOME, help="Fix their number.")
+@output.option("--limit", type=SOME, help="The server's, instead of asking it.")
 @click.option("--pgbouncer", is_flag=True, help="Print a pgbouncer.ini; needs no load.")
-@report.format_option("table", "json")
+@output.format_option("table", "json")
 @with_appcontext
 def command(
     rate: float | None, hold: float | None, python: float, wait: float, percentile: float,
@@ -62,7 +62,7 @@ def command(
     if source:
         seen_rate, seen_hold = measure(source, interval)
         rate, hold = rate or seen_rate, hold or seen_hold
-    workers = workers or current_app.config["WEB_CONCURRENCY"]
+    workers = workers or current_app.extensions["pool"].settings["WEB_CONCURRENCY"]
     if pgbouncer and not (rate or hold):
         click.echo(configuration(instances or 10, workers, min(20, limit or 20)))
         return
@@ -81,7 +81,7 @@ def command(
         it = plans[0]
         click.echo(configuration(it.instances, it.workers, it.pooled_connections, it.threads))
     elif form == "json":
-        report.dump(
+        output.dump(
             {"model": MODEL, "demand": asdict(demand), "plan": asdict(plans[0])}
             | {"growth": [asdict(plan) for plan in plans[1:]]}
         )
@@ -96,7 +96,7 @@ def _as_text(demand: Demand, plans: list[Plan]) -> None:
         f"{100 * demand.share:g} % are to wait at most {1000 * demand.wait:g} ms\n"
         f"{MODEL}; a worker's Python busy for at most {100 * BUSY:g} %\n"
     )
-    report.show(report.table(COLUMNS, map(_row, plans)))
+    output.show(output.table(COLUMNS, map(_row, plans)))
     click.echo(
         f"\nSQLALCHEMY_POOL_SIZE={first.pool_size}\nSQLALCHEMY_MAX_OVERFLOW={first.max_overflow}\n"
         f"WEB_CONCURRENCY={first.workers}\nWEB_THREADS={first.threads}\n\n"
@@ -128,8 +128,8 @@ def pooler(plan: Plan) -> str:
 
 def _ask_limit() -> int | None:
     try:
-        with current_app.extensions["pool"].unpooled("default").connect() as connection:
-            return look(connection).available
+        with current_app.extensions["pool"].engines["default"].connect() as connection:
+            return ask_server(connection).available
     except SQLAlchemyError as error:
         click.echo(f"The server's limit is unknown: {first_line(error)}", err=True)
         return None

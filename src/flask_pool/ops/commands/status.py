@@ -12,24 +12,25 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import click
-from flask import current_app
+from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from . import Command, report
+from ..page import prefix
+from . import Command, output
 
 if TYPE_CHECKING:
     from rich.console import Group
 
 PATIENCE = 10  # seconds that the service has to answer
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
-SECONDS = report.Number(0.1, 3600)
+SECONDS = output.Number(0.1, 3600)
 
 
 @click.command("status", cls=Command)
-@report.option("--url", help="Where the service listens.  [default: from HOST and PORT]")
-@report.option("--watch", is_flag=True, help="Ask again and again, until interrupted.")
-@report.option("--interval", type=SECONDS, default=1.0, help="Seconds between two questions.")
-@report.format_option("table", "json")
+@output.option("--url", help="Where the service listens.  [default: from HOST and PORT]")
+@output.option("--watch", is_flag=True, help="Ask again and again, until interrupted.")
+@output.option("--interval", type=SECONDS, default=1.0, help="Seconds between two questions.")
+@output.format_option("table", "json")
 @with_appcontext
 def command(url: str | None, watch: bool, interval: float, form: str) -> None:
     """Show what the pools of the running service do at this moment.
@@ -43,7 +44,7 @@ def command(url: str | None, watch: bool, interval: float, form: str) -> None:
             found = ask(url or own_url())
             if watch and form == "table":
                 click.clear()  # in a terminal
-            click.echo(json.dumps(found)) if form == "json" else report.show(view(found))
+            click.echo(json.dumps(found)) if form == "json" else output.show(view(found))
             if not watch:
                 break
             sleep(interval)
@@ -58,12 +59,12 @@ def view(found: dict[str, Any]) -> Group:
     names = list(dict.fromkeys(name for pool in facts for name in pool))
     rows = [[name, *(pool.get(name, "-") for pool in facts)] for name in names if name != "name"]
     rows += [[name, value] for name, value in _flat({**found, "pools": None, "time": None})]
-    tables = [report.table(["", *(str(pool.get("name", "pool")) for pool in pools)], rows)]
+    tables = [output.table(["", *(str(pool.get("name", "pool")) for pool in pools)], rows)]
     for pool in pools:
         if workers := pool.get("workers"):
             columns = list(dict.fromkeys(["pid", *(name for one in workers for name in one)]))
             cells = [[worker.get(name, "-") for name in columns] for worker in workers]
-            tables.append(report.table([f"{pool.get('name')}: {columns[0]}", *columns[1:]], cells))
+            tables.append(output.table([f"{pool.get('name')}: {columns[0]}", *columns[1:]], cells))
     return Group(*tables)
 
 
@@ -87,19 +88,21 @@ def _flat(found: dict[str, Any], before: str = "") -> Iterator[tuple[str, object
 
 def own_url() -> str:
     """Return where this service listens, as far as its settings tell."""
-    host, port = current_app.config["HOST"], current_app.config["PORT"]
+    settings = current_app.extensions["pool"].settings
+    host, port = settings["HOST"], settings["PORT"]
     host = EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def ask(url: str) -> dict[str, Any]:
     """Return the service's /pool.json; ClickException in one line if there is none."""
-    page = url.rstrip("/") + "/pool.json"
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    page = f"{url.rstrip('/')}{prefix(app) or ''}/pool.json"
     if "@" in page:
         raise click.ClickException("--url: without user and password; OPS_TOKEN is sent")
     if not page.startswith(("http://", "https://")):
         raise click.ClickException(f"{url}: not the URL of a service; http://... is")
-    token = str(current_app.config.get("OPS_TOKEN") or "").encode().decode("latin-1")
+    token = str(app.extensions["pool"].settings["OPS_TOKEN"] or "").encode().decode("latin-1")
     # a proxy of the environment does not know this service
     opener = build_opener(ProxyHandler({}))
     try:

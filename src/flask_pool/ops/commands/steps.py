@@ -65,10 +65,9 @@ class Recorder:
 
     def _connect(self, connection: Any, record: ConnectionPoolEntry) -> None:
         self.opened += 1
-        if hasattr(connection, "info"):  # psycopg
-            backend = connection.info.backend_pid
-        else:  # PyMySQL; SQLite has no server
-            backend = connection.thread_id() if hasattr(connection, "thread_id") else None
+        backend = getattr(getattr(connection, "info", None), "backend_pid", None)  # psycopg
+        if hasattr(connection, "thread_id"):  # PyMySQL; SQLite has no server
+            backend = connection.thread_id()
         record.info.update(number=self.opened, backend=backend, used=False)
 
     def _checkout(self, connection: Any, record: ConnectionPoolEntry, proxy: Any) -> None:

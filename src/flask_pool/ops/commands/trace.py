@@ -12,7 +12,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy.engine import Connection
 
-from . import Command, report
+from . import Command, output
 from .steps import Recorder, Row, SteppedPool, ordinal
 
 COLUMNS = ("Step", "Action", "Pool state", "Result")
@@ -21,10 +21,10 @@ PATIENCE = 60.0  # seconds that a request waits for a connection
 
 
 @click.command("trace", cls=Command)
-@report.option("--pool-size", type=SOME, default=2, help="Connections of the pool.")
-@report.option("--requests", type=SOME, default=3, help="Requests that ask for one.")
-@report.option("--concurrent", is_flag=True, help="All requests arrive before one is served.")
-@report.format_option("table", "json", "markdown")
+@output.option("--pool-size", type=SOME, default=2, help="Connections of the pool.")
+@output.option("--requests", type=SOME, default=3, help="Requests that ask for one.")
+@output.option("--concurrent", is_flag=True, help="All requests arrive before one is served.")
+@output.format_option("table", "json", "markdown")
 @with_appcontext
 def command(pool_size: int, requests: int, concurrent: bool, form: str) -> None:
     """Show, step by step, what a pool does for requests.
@@ -37,17 +37,17 @@ def command(pool_size: int, requests: int, concurrent: bool, form: str) -> None:
     rows = run(pool_size, requests, concurrent)
     cells = [(row.step, row.action, row.state, row.result) for row in rows]
     if form == "json":
-        report.dump([asdict(row) for row in rows])
+        output.dump([asdict(row) for row in rows])
     elif form == "markdown":
-        report.markdown(COLUMNS, cells)
+        output.markdown(COLUMNS, cells)
     else:
-        report.show(report.table(COLUMNS, cells))
+        output.show(output.table(COLUMNS, cells))
 
 
 def run(size: int, requests: int, concurrent: bool) -> list[Row]:
     """Serve requests from a new pool of this size, and return each step."""
     pool = {"pool_size": size, "max_overflow": 0, "wait_timeout": PATIENCE}
-    engine = current_app.extensions["pool"].another("default", poolclass=SteppedPool, **pool)
+    engine = current_app.extensions["pool"].another("default", SteppedPool, **pool)
     try:
         recorder = Recorder(engine)
         recorder.start(size)

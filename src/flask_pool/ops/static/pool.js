@@ -32,7 +32,52 @@ function pulse(text, late = false) {
   element.classList.toggle("late", late);
 }
 
+const queue = []; // history of the queue, one point for each answer
+
+// how long requests wait in front of the application, how many were refused, and since when
+function showQueue(data) {
+  const section = document.getElementById("queue");
+  const last = queue.at(-1);
+  const all = (point) => point.time_spent.counts.at(-1);
+  if (last && (data.queue.time.counts.at(-1) < all(last) || (!data.all_workers && data.pid !== last.pid)))
+    queue.length = 0;
+  while (queue.length && queue[0].time < data.time - WINDOW) queue.shift();
+  const before = queue.findLast((point) => point.time <= data.time - SMOOTH) ?? queue[0];
+  const point = { time: data.time, pid: data.pid, time_spent: data.queue.time, refused: data.queue.refused };
+  point.now = before ? summary(before.time_spent, data.queue.time, data.bounds) : null;
+  const rate = (count) => (before ? (count(point) - count(before)) / (point.time - before.time) : null);
+  point.shed = rate((each) => each.refused);
+  point.served = before ? rate(all) - point.shed : null;
+  queue.push(point);
+  const mean = queue.map((point) => [point.time, point.now?.mean ?? null]);
+  const p95 = queue.map((point) => [point.time, point.now?.p95 ?? null]);
+  const text = spreadText(queue.at(-1).now, p95);
+  setText(section.querySelector('[data-field="queue_time"]'), text);
+  drawChart(section, "queue_time", { mean, p95 }, seconds, 0.0001, text);
+  const used = queue.map((each) => [each.time, each.served]);
+  const waiting = queue.map((each) => [each.time, each.shed]);
+  const rates = before ? `${point.served.toFixed(0)} served, ${point.shed.toFixed(0)} refused` : "";
+  setText(section.querySelector('[data-field="queue_rate"]'), rates);
+  drawChart(section, "queue_rate", { used, waiting }, (value) => Number(value.toPrecision(3)), 1, rates);
+  const { refused, since } = data.queue;
+  const recently = refused - queue[0].refused;
+  const advice = section.querySelector(".advice");
+  advice.className = `advice ${since || recently ? "error" : ""}`;
+  const counted = `${plural(refused, "request")} refused since the start`;
+  setText(advice, since
+    ? `Overloaded since ${clock(new Date(since * 1000))}: requests that wait too long get 503. ${counted}, ${recently} in the last minutes. Add workers or instances, or make views faster.`
+    : `${counted}${recently ? `, ${recently} in the last minutes` : ""}.`);
+}
+
+function spreadText(now, p95) {
+  const highest = Math.max(0, ...p95.map(([, value]) => value ?? 0));
+  return now
+    ? `now ${seconds(now.mean)} on average, 95 % below ${seconds(now.p95)}; highest ${seconds(highest)}`
+    : "nothing to measure in the last seconds";
+}
+
 function show(data) {
+  showQueue(data);
   for (const pool of data.pools) {
     if (!pools.has(pool.name)) pools.set(pool.name, { section: addSection(), history: [] });
     const { section, history } = pools.get(pool.name);
@@ -43,6 +88,7 @@ function show(data) {
     drawNow(section, pool);
     drawCurves(section, history, put);
     listWorkers(section, data, pool);
+    listRoutes(section, history);
     tellTotals(put, data, pool);
     tellBudget(section, put, pool);
     const [level, sentence] = advise(pool, history);
@@ -65,7 +111,7 @@ function remember(history, data, pool) {
   if (restarted || otherWorker) history.length = 0;
   while (history.length && history[0].time < data.time - WINDOW) history.shift();
   const before = history.findLast((point) => point.time <= data.time - SMOOTH) ?? history[0];
-  const point = { time: data.time, pid: data.pid, pool };
+  const point = { time: data.time, pid: data.pid, pool, since: before?.time, routes: before?.pool.routes };
   for (const times of ["wait_time", "use_time"])
     point[times] = before ? summary(before.pool[times], pool[times], data.bounds) : null;
   history.push(point);
@@ -142,12 +188,12 @@ function tellBudget(section, put, pool) {
 }
 
 function tellTotals(put, data, pool) {
-  const { recycled, dead, died } = pool.replaced;
+  const { recycled, dead, died, leaked } = pool.replaced;
   const opened = pool.create_time.counts.at(-1);
   put("checkouts", pool.checkouts.toLocaleString("en"));
   put("opened", opened ? `${opened.toLocaleString("en")}, ${seconds(pool.create_time.sum / opened)} each` : "0");
   put("timeouts", pool.timeouts);
-  put("replaced", `${recycled} by age, ${dead} dead when pinged, ${died} died in use`);
+  put("replaced", `${recycled} by age, ${dead} dead at checkout, ${died} died in use, ${leaked} leaked`);
   put("leaks", pool.leaks);
   const refused = Object.entries(data.unavailable).filter(([, count]) => count);
   const reasons = refused.map(([reason, count]) => `${count} ${reason.replace("_", " ")}`).join(", ");
@@ -159,17 +205,35 @@ function tellTotals(put, data, pool) {
 function listWorkers(section, data, pool) {
   const caption = data.all_workers ? "Workers, by process id" : "This process only: workers share no metrics";
   setText(section.querySelector("caption"), caption);
-  section.querySelector("tbody").replaceChildren(...pool.workers.map((worker) => row(worker.pid, worker)));
+  section.querySelector('[data-rows="workers"]').replaceChildren(...pool.workers.map((worker) => row(worker.pid, worker)));
   section.querySelector("tfoot").replaceChildren(row("All", pool));
 }
 
+// a connection that is held the whole time counts as one
+function listRoutes(section, history) {
+  const { time, pool, since, routes } = history.at(-1);
+  const all = pool.routes.reduce((sum, route) => sum + route.held_seconds, 0);
+  const rows = pool.routes.map(({ route, held_seconds, held_long }) => {
+    const earlier = routes?.find((other) => other.route === route)?.held_seconds ?? 0;
+    const now = since ? Math.max(0, held_seconds - earlier) / (time - since) : null;
+    const share = `${((100 * held_seconds) / all).toFixed(1)} %`;
+    return [now ?? 0, cells(route === "-" ? "no route" : route, [now?.toFixed(2) ?? "-", seconds(held_seconds), share, held_long])];
+  });
+  rows.sort(([one], [other]) => other - one);
+  section.querySelector('[data-rows="routes"]').replaceChildren(...rows.map(([, row]) => row));
+}
+
 function row(head, numbers) {
+  const names = ["checkedout", "checkedin", "overflow", "capacity", "waiting", "timeouts"];
+  return cells(head, names.map((name) => numbers[name]));
+}
+
+function cells(head, values) {
   const element = document.createElement("tr");
   const th = element.appendChild(document.createElement("th"));
   th.scope = "row";
   th.textContent = head;
-  for (const name of ["checkedout", "checkedin", "overflow", "capacity", "waiting", "timeouts"])
-    element.appendChild(document.createElement("td")).textContent = numbers[name];
+  for (const value of values) element.appendChild(document.createElement("td")).textContent = value;
   return element;
 }
 
@@ -186,10 +250,7 @@ function drawCurves(section, history, put) {
   for (const times of ["wait_time", "use_time"]) {
     const mean = series((point) => point[times]?.mean ?? null);
     const p95 = series((point) => point[times]?.p95 ?? null);
-    const now = history.at(-1)[times];
-    const text = now
-      ? `now ${seconds(now.mean)} on average, 95 % below ${seconds(now.p95)}; highest ${seconds(highest(p95))}`
-      : "nothing to measure in the last seconds";
+    const text = spreadText(history.at(-1)[times], p95);
     put(times, text);
     drawChart(section, times, { mean, p95 }, seconds, 0.0001, text);
   }

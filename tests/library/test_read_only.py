@@ -1,0 +1,146 @@
+"""A server that takes no changes is treated as gone; a transaction that takes none is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from servers import wait_until
+from sqlalchemy import event, select, text
+from sqlalchemy.exc import DBAPIError
+
+from .conftest import LONG, Database, Item, Make, Seen, answer, db, engine_of, on, run, stored
+
+
+def add() -> None:
+    db.session.add(Item(name="A"))
+    db.session.commit()
+
+
+def names() -> list[str]:
+    return list(db.session.scalars(select(Item.name)))
+
+
+def opened(app: Any) -> list[Any]:
+    found: list[Any] = []
+    event.listen(engine_of(app), "connect", lambda connection, _: found.append(connection))
+    return found
+
+
+@on("postgresql")
+def test_a_server_that_is_read_only_is_left(app: Any, database: Database) -> None:
+    """As after a fail-over: the next connection finds the new primary."""
+    run(app, names)
+    found, seen = opened(app), Seen(app)
+    database.rows(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
+    try:
+        engine_of(app).dispose()
+        response = answer(app, add, "POST")
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+        assert seen.reasons == ["read_only"]
+    finally:
+        database.rows(f"ALTER DATABASE {database.name} RESET default_transaction_read_only")
+
+    run(app, add, "POST")
+
+    assert stored(app) == ["A"]
+    assert len(found) == 2
+    assert seen.replacements == ["died"]
+
+
+@on("postgresql")
+def test_a_server_that_became_read_only_is_left(app: Any, database: Database) -> None:
+    """It reports its default to the connections that are open."""
+    run(app, names)
+    found, seen = opened(app), Seen(app)
+    database.rows("ALTER SYSTEM SET default_transaction_read_only = on")
+    try:
+        database.rows("SELECT pg_reload_conf()")
+        wait_until(
+            lambda: database.rows("SHOW default_transaction_read_only")[0].popitem()[1] == "on"
+        )
+        assert answer(app, add, "POST").status_code == 503
+    finally:
+        with engine_of(app).connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.execute(text("SET default_transaction_read_only = off"))
+            connection.execute(text("ALTER SYSTEM RESET default_transaction_read_only"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+            connection.invalidate()
+        wait_until(
+            lambda: database.rows("SHOW default_transaction_read_only")[0].popitem()[1] == "off"
+        )
+
+    assert seen.reasons == ["read_only"]
+    assert found
+    wait_until(lambda: answer(app, add, "POST").status_code == 200, LONG)
+
+
+@on("postgresql")
+def test_a_read_only_transaction_of_the_application_is_its_own(app: Any) -> None:
+    found, seen = opened(app), Seen(app)
+
+    def view() -> object:
+        db.session.execute(text("SET TRANSACTION READ ONLY"))
+        try:
+            db.session.execute(text("DELETE FROM pool_items"))
+        except DBAPIError as error:
+            db.session.rollback()
+            return error.connection_invalidated, type(error.orig).__name__
+        return None
+
+    assert run(app, view, "POST") == (False, "ReadOnlySqlTransaction")
+    run(app, names)
+    assert (len(found), seen.replacements) == (1, [])
+
+
+@on("mariadb")
+def test_a_mariadb_that_is_read_only_is_left(
+    make_app: Make, app: Any, database: Database
+) -> None:
+    """`--read-only` binds all but administrators."""
+    user, password = f"plain_{database.name[-6:]}", "only-for-these-tests"
+    database.rows(f"CREATE USER {user}@127.0.0.1 IDENTIFIED BY '{password}'")
+    database.rows(
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {database.name}.* TO {user}@127.0.0.1"
+    )
+    url = engine_of(app).url.set(username=user, password=password)
+    plain = make_app(url.render_as_string(hide_password=False))
+    run(plain, names)
+    found, seen = opened(plain), Seen(plain)
+    database.rows("SET GLOBAL read_only = 1")
+    try:
+        response = answer(plain, add, "POST")
+    finally:
+        database.rows("SET GLOBAL read_only = 0")
+
+    assert (response.status_code, seen.reasons) == (503, ["read_only"])
+    run(plain, add, "POST")
+    assert stored(app) == ["A"]
+    assert len(found) == 1
+
+
+@on("postgresql")
+def test_several_hosts_are_asked_for_the_one_that_writes(
+    make_app: Make, database: Database, tables: None
+) -> None:
+    """A host that is away is passed over, and the primary is asked first from then on."""
+    server = database.server
+    url = engine_of(make_app()).url
+    several = url.set(host=None, port=None).update_query_dict(
+        {"host": ["127.0.0.1:1", f"127.0.0.1:{server.port}"]}
+    )
+    app = make_app(several.render_as_string(hide_password=False))
+    asked: list[Any] = []
+
+    run(app, add, "POST")
+    event.listen(
+        engine_of(app),
+        "do_connect",
+        lambda dialect, record, cargs, cparams: asked.append(dict(cparams)) and None,
+    )
+    with engine_of(app).connect(), engine_of(app).connect():
+        pass
+
+    assert stored(app) == ["A"]
+    assert asked[0]["port"] == f"{server.port},1"
+    assert asked[0]["target_session_attrs"] == "read-write"

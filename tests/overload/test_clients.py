@@ -1,0 +1,268 @@
+"""Clients of all kinds: silent, kept alive, pipelining, uploading, behind proxies, with TLS."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from servers.programs import find_program
+from servers.workshop import free_port
+
+from .service import Generator, Service, read_answer, serve, wait_for
+
+pytestmark = pytest.mark.needs("gcc")
+
+
+def keep_asking(service: Service, until: float, path: str, found: Counter[int]) -> None:
+    """Ask without a pause on one connection, as often as the server keeps it."""
+    while time.monotonic() < until:
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+        try:
+            while time.monotonic() < until:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                answer.read()
+                found[answer.status] += 1
+                if answer.will_close:
+                    break
+        except (OSError, http.client.HTTPException):
+            found[-1] += 1
+        finally:
+            connection.close()
+
+
+def test_kept_alive_clients_starve_no_newcomers(
+    folder: Path, load: Generator, gunicorn: str
+) -> None:
+    """Both are served in turn, though kept-alive clients could use all threads."""
+    kept: Counter[int] = Counter()
+    with serve(folder, GUNICORN=gunicorn) as service:
+        until = time.monotonic() + 6
+        arguments = (service, until, "/?seconds=0.1", kept)
+        threads = [threading.Thread(target=keep_asking, args=arguments) for _ in range(24)]
+        for thread in threads:
+            thread.start()
+        done = load.run(service.port, "5:5", path="/?seconds=0.1", patience=5)
+        for thread in threads:
+            thread.join()
+    assert done.statuses[0] == done.statuses[-1] == 0  # nobody left, nobody was cut off
+    assert done.statuses[200] > 5
+    assert kept[200] > 60
+    assert kept[-1] == 0
+
+
+def test_connections_without_a_request_hold_no_thread(folder: Path, gunicorn: str) -> None:
+    """Neither while the kernel keeps them nor when it has handed them over."""
+    with serve(folder, GUNICORN=gunicorn) as service:
+        silent = [service.connect() for _ in range(40)]
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert [service.get("/wait")[0] for _ in range(10)] == [200] * 10
+        assert time.monotonic() - began < 3
+        time.sleep(8)  # the kernel has handed them over by now
+        began = time.monotonic()
+        assert [service.get("/wait")[0] for _ in range(10)] == [200] * 10
+        assert time.monotonic() - began < 3
+        for each in silent:
+            each.close()
+
+
+def test_a_client_may_send_late(folder: Path) -> None:
+    """A connection that was silent at first is served as any other."""
+    with serve(folder) as service:
+        connection = service.connect()
+        time.sleep(3)
+        connection.sendall(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_answer(connection)[0] == 200
+
+
+def test_pipelined_requests_did_not_wait_for_each_other(folder: Path, gunicorn: str) -> None:
+    """The wait of the last begins with the answer before it."""
+    with serve(folder, GUNICORN=gunicorn) as service:
+        connection = service.connect()
+        request = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
+        connection.sendall(b"".join(request % path for path in [b"/?seconds=0.4"] * 3 + [b"/wait"]))
+        texts = []
+        stream = connection.makefile("rb")
+        for _ in range(4):
+            length = 0
+            while (line := stream.readline().strip()) != b"":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            texts.append(stream.read(length))
+    assert texts[:3] == [b"served"] * 3
+    assert float(texts[3]) < 0.4
+
+
+def test_uploads_are_refused_cleanly(folder: Path) -> None:
+    """A client that is still sending reads its 503, and no reset."""
+    body = b"x" * 1_000_000
+    with serve(folder, threads=1) as service:
+        stuck = service.ask("/?seconds=3")
+        time.sleep(0.3)
+        found = []
+        for size in (0, 10, len(body)):
+            connection = service.connect()
+            head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
+            connection.sendall(head)
+            found.append((connection, size))
+        time.sleep(1.5)
+        for connection, size in found:
+            connection.sendall(body[:size])
+            assert read_answer(connection)[0] == 503
+        assert read_answer(stuck)[0] == 200
+
+
+def test_uploads_are_served(folder: Path, gunicorn: str) -> None:
+    """A body of a megabyte is read as a whole."""
+    with serve(folder, GUNICORN=gunicorn) as service:
+        connection = service.ask(method="POST", body=b"x" * 1_000_000)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.read() == b"1000000 served"
+
+
+def test_a_stream_goes_on_while_others_are_refused(folder: Path, load: Generator) -> None:
+    """What has begun is never cut off."""
+    with serve(folder) as service:
+        connection = service.ask("/stream")
+        done = load.run(service.port, "60:3", path="/?seconds=0.2")
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert len(answer.read().split()) == 20
+    assert done.statuses[503] > 0
+
+
+def test_a_refusal_says_what_to_do(folder: Path) -> None:
+    """It is JSON or a page, has a Retry-After of its own, and closes the connection."""
+    with serve(folder, threads=1) as service:
+        stuck = service.ask("/?seconds=2.5")
+        time.sleep(0.3)
+        line = [service.ask() for _ in range(30)]
+        page = service.ask(more="Accept: text/html\r\n")
+        head = service.ask(method="HEAD")
+        answers = [read_answer(each) for each in line]
+        assert {status for status, _ in answers} == {503}
+        assert all(headers["Connection"] == "close" for _, headers in answers)
+        assert answers[0][1]["Content-Type"] == "application/problem+json"
+        assert len({headers["Retry-After"] for _, headers in answers}) > 3
+        assert read_answer(page)[1]["Content-Type"].startswith("text/html")
+        assert head.makefile("rb").read().endswith(b"\r\n\r\n")
+        assert read_answer(stuck)[0] == 200
+
+
+def test_another_machines_clock_refuses_nothing(folder: Path) -> None:
+    """X-Request-Start is shown, and counts for nothing else on TCP."""
+    old = {"X-Request-Start": f"t={time.time() - 30}"}
+    with serve(folder) as service:
+        status, text = service.get("/wait", headers=old)
+        assert (status, float(text) > 25) == (200, True)  # shown all the same
+
+
+def unix_get(path: Path, more: str = "") -> int:
+    """Ask on a unix socket; return the status."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(str(path))
+        connection.sendall(f"GET / HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode())
+        return read_answer(connection)[0]
+
+
+def test_on_a_unix_socket_the_header_tells(folder: Path) -> None:
+    """Where the socket tells nothing, X-Request-Start counts."""
+    path = folder / "s"
+    with serve(folder, bind=f"unix:{path}"):
+        wait_for(lambda: path.exists() and unix_get(path) == 200)
+        time.sleep(1.5)  # what waited while the worker started is not refused
+        assert unix_get(path, f"X-Request-Start: {time.time() * 1000:.0f}\r\n") == 200
+        assert unix_get(path, f"X-Request-Start: t={time.time() - 5:.3f}\r\n") == 503
+        assert unix_get(path) == 200
+
+
+def test_tls(folder: Path, gunicorn: str) -> None:
+    """The wait is measured before the handshake; the refusal comes after it."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", folder / "key",
+         "-out", folder / "cert", "-subj", "/CN=localhost", "-days", "2"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.create_default_context(cafile=str(folder / "cert"))
+    context.check_hostname = False
+
+    def get(path: str) -> int:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=20)
+        connection.request("GET", path)
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    options = ("--certfile", str(folder / "cert"), "--keyfile", str(folder / "key"))
+    with serve(folder, *options, threads=1, wait=False, GUNICORN=gunicorn) as service:
+        port = service.port
+        wait_for(lambda: get("/wait") == 200)
+        for _ in range(40):  # a mean time to go by
+            get("/wait")
+        found: list[int] = []
+
+        def ask(path: str) -> None:
+            found.append(get(path))
+
+        paths = ["/?seconds=2.5", *["/"] * 5, "/healthz/live"]
+        threads = [threading.Thread(target=ask, args=(path,)) for path in paths]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.1)
+        for thread in threads:
+            thread.join()
+        assert Counter(found) == {200: 2, 503: 5}
+
+
+NGINX = """
+daemon off; worker_processes 1; pid %(folder)s/pid; error_log %(folder)s/error;
+events { worker_connections 512; }
+http {
+    access_log off; client_body_temp_path %(folder)s/b; proxy_temp_path %(folder)s/p;
+    fastcgi_temp_path %(folder)s/f; uwsgi_temp_path %(folder)s/u; scgi_temp_path %(folder)s/s;
+    upstream service { server 127.0.0.1:%(service)s; %(keepalive)s }
+    server {
+        listen 127.0.0.1:%(port)s;
+        location / {
+            proxy_pass http://service;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header X-Request-Start "t=${msec}";
+        }
+    }
+}
+"""
+
+
+@pytest.mark.needs("nginx")
+@pytest.mark.parametrize("keepalive", ["", "keepalive 16;"])
+def test_behind_nginx(folder: Path, load: Generator, keepalive: str) -> None:
+    """Overload is refused, nothing is cut off, and the wait is known."""
+    nginx, port = find_program("nginx"), free_port()
+    values = {"folder": folder, "port": port, "keepalive": keepalive}
+    with serve(folder) as service:
+        (folder / "nginx.conf").write_text(NGINX % (values | {"service": service.port}))
+        process = subprocess.Popen([str(nginx), "-c", str(folder / "nginx.conf")])
+        try:
+            front = Service(process, port, folder)
+            wait_for(lambda: front.get("/wait")[0] == 200)
+            assert float(front.get("/wait")[1]) < 1
+            below = load.run(port, "12:3", path="/?seconds=0.2")
+            above = load.run(port, "60:4", path="/?seconds=0.2")
+        finally:
+            process.terminate()
+            process.wait()
+    assert set(below.statuses) == {200}
+    assert set(above.statuses) <= {200, 503, 0}
+    assert above.statuses[503] > 20
+    assert len(above.served) > 40

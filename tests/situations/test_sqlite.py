@@ -1,0 +1,200 @@
+"""SQLite, where one file has one writer, and in-memory databases."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+from werkzeug.serving import make_server
+
+from .applications import Application
+from .conftest import Make
+from .databases import Database, on
+
+pytestmark = on("sqlite")
+
+
+def test_a_get_that_reads_at_random_and_writes(app: Application, database: Database) -> None:
+    """300 requests of 6 clients, each of which reads a row and counts it up: each is 200."""
+    app.flask.config["PROPAGATE_EXCEPTIONS"] = False
+
+    def view() -> Any:
+        query = select(app.Item).order_by(func.random()).limit(1)
+        item = app.session.scalars(query).one()
+        item.value = app.Item.value + 1
+        app.session.commit()
+        return "counted"
+
+    path = app.path(view)
+
+    def ask(_number: int) -> int:
+        return app.flask.test_client().get(path).status_code
+
+    with ThreadPoolExecutor(6) as clients:
+        statuses = list(clients.map(ask, range(300)))
+    assert statuses == [200] * 300
+    assert database.run("SELECT sum(value) FROM item") == [330]
+
+
+def test_a_job_waits_for_a_request_that_writes(app: Application, database: Database) -> None:
+    """A job that finds what is due by the clock and marks it waits for the writer."""
+    reading, done = threading.Event(), threading.Event()
+    failed: list[BaseException] = []
+
+    def job() -> None:
+        with app.flask.app_context():
+            try:
+                due = select(app.Item).where(func.now() > "2000").order_by(app.Item.id)
+                item = app.session.scalars(due).first()
+                item.name = "done"
+                reading.set()
+                app.session.commit()
+            except BaseException as error:  # noqa: BLE001 - looked at below
+                failed.append(error)
+            done.set()
+
+    def view() -> str:
+        app.session.add(app.Item(name="three"))
+        app.session.flush()
+        thread = threading.Thread(target=job)
+        thread.start()
+        assert reading.wait(10)
+        assert not done.wait(0.3)
+        app.session.commit()
+        thread.join(10)
+        return "written"
+
+    assert app.json(view, "POST") == "written"
+    assert failed == []
+    assert database.names() == ["done", "two", "three"]
+
+
+def by_engine(app: Application) -> None:
+    """Write through a connection of the engine."""
+    with app.db.engine.begin() as connection:
+        connection.execute(text("INSERT INTO item (name) VALUES ('audit')"))
+
+
+def by_session(app: Application) -> None:
+    """Write through a session of its own."""
+    with Session(app.db.engine) as session, session.begin():
+        session.add(app.Item(name="audit"))
+
+
+def by_context(app: Application) -> None:
+    """Write in an inner application context."""
+    with app.flask.app_context():
+        app.session.add(app.Item(name="audit"))
+        app.session.commit()
+
+
+def by_thread(app: Application) -> None:
+    """Write in a thread, and wait for it."""
+    thread = threading.Thread(target=by_context, args=(app,))
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("write", [by_engine, by_session, by_context, by_thread])
+def test_another_connection_writes_after_a_read(
+    app: Application, database: Database, write: Any, method: str
+) -> None:
+    """A request that read something does not lock itself out."""
+
+    def view() -> str:
+        name: str = app.session.get(app.Item, 1).name
+        write(app)
+        return name
+
+    assert app.json(view, method) == "one"
+    assert database.names() == ["one", "two", "audit"]
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_in_memory_in_a_thread_of_a_view(make: Make, url: str) -> None:
+    """A helper thread of a view uses the one connection while the view's session holds it."""
+    app = make(url=url)
+    with app.flask.app_context():
+        app.db.create_all()
+
+    def view() -> Any:
+        app.session.add(app.Item(name="one"))
+        app.session.commit()
+        found = app.session.scalars(select(app.Item.name)).all()
+        seen: list[int] = []
+
+        def helper() -> None:
+            with app.flask.app_context():
+                seen.append(app.session.scalar(text("SELECT count(*) FROM item")))
+
+        thread = threading.Thread(target=helper)
+        thread.start()
+        thread.join(20)
+        return [found, seen]
+
+    assert app.json(view, "POST") == [["one"], [1]]
+
+
+def test_in_memory_server_beside_a_session(make: Make) -> None:
+    """A server in a thread answers while the test's own thread holds a session."""
+    app = make(url="sqlite://")
+    path = app.path(lambda: str(app.session.scalar(text("SELECT count(*) FROM item"))))
+    server = make_server("127.0.0.1", 0, app.flask, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with app.flask.app_context():
+            app.db.create_all()
+            app.session.add(app.Item(name="one"))
+            app.session.commit()
+            app.session.scalars(select(app.Item)).all()
+            for _ in range(2):
+                with urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=20) as answer:
+                    assert answer.read() == b"1"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("fill", ["create_all", "engine"])
+def test_in_memory_keeps_its_tables(make: Make, fill: str) -> None:
+    """What one context makes in memory the next one finds."""
+    app = make(url="sqlite://")
+    with app.flask.app_context():
+        if fill == "create_all":
+            app.db.create_all()
+        else:
+            app.db.Model.metadata.create_all(app.db.engine)
+    assert app.json(lambda: app.session.scalar(text("SELECT count(*) FROM item"))) == 0
+
+
+def test_ddl_commits_as_the_driver_has_it(app: Application, database: Database) -> None:
+    """A table that a view makes and does not commit is there, as the driver has it."""
+
+    def view() -> str:
+        app.session.execute(text("CREATE TABLE made (a INT)"))
+        return "made"
+
+    app.json(view, "POST")
+    assert database.run("SELECT count(*) FROM made") == [0]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_pragmas_and_vacuum(app: Application, method: str) -> None:
+    """What works only outside of transactions works after a read."""
+
+    def view() -> Any:
+        app.session.scalar(text("SELECT 1"))
+        app.session.execute(text("VACUUM"))
+        app.session.execute(text("ATTACH ':memory:' AS extra"))
+        app.session.execute(text("DETACH extra"))
+        return app.session.scalar(text("PRAGMA user_version"))
+
+    assert app.json(view, method) == 0
