@@ -8,7 +8,6 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -20,9 +19,10 @@ import servers
 import uv
 from bake import ROOT
 from flask import Flask
-from flask_pool import Pool, settings
 from flask_sqlalchemy import SQLAlchemy
 from installing import make_environment
+
+from flask_pool import Pool, settings
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -119,7 +119,7 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, template: Path) -> Iterator[Shell]:
+def shell(tmp_path: Path, template: Path) -> Shell:
     """Return a shell in an empty folder."""
     return Shell(tmp_path, template)
 
