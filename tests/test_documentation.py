@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -231,6 +232,22 @@ def headings(page: Path) -> set[str]:
     """Return the anchors of a page, as GitHub makes them."""
     found = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in found}
+
+
+def test_the_table_of_settings_is_the_one_of_the_code(tmp_path: Path) -> None:
+    """Building the documentation changes nothing in it."""
+    for name in ("conf.py", "settings.md"):
+        shutil.copy(ROOT / "docs" / name, tmp_path)
+    page = (tmp_path / "settings.md").read_text("utf-8")
+    subprocess.run([sys.executable, str(tmp_path / "conf.py")], check=True, env=with_source())
+
+    assert (tmp_path / "settings.md").read_text("utf-8") == page
+    assert [name for name in settings.SETTINGS if f"| `{name}` |" not in page] == []
+
+
+def with_source() -> dict[str, str]:
+    """Return an environment in which this library is found."""
+    return os.environ | {"PYTHONPATH": str(ROOT / "src")}
 
 
 def test_the_readme_is_short() -> None:
