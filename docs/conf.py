@@ -17,7 +17,8 @@ copyright = author  # noqa: A001 - Sphinx's name
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build", "_generated"]
+exclude_patterns = ["_build"]
+default_role = "code"  # single backticks in docstrings
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_show_sourcelink = False
@@ -48,12 +49,20 @@ def shown(default: object) -> str:
 
 def settings_table() -> str:
     """Return the table of settings, from the one table in the code."""
-    lines = ["| setting | default | accepted | what it does |", "| --- | --- | --- | --- |"]
+    lines = ["| setting | default | what it does |", "| --- | --- | --- |"]
     for name, setting in SETTINGS.items():
-        cells = (f"`{name}`", shown(setting.default), accepted(setting.check), setting.doc)
-        lines.append(f"| {' | '.join(cells)} |")
+        text = f"{setting.doc} Accepted: {accepted(setting.check)}"
+        lines.append(f"| `{name}` | {shown(setting.default)} | {text} |")
     return "\n".join([*lines, ""])
 
 
-(HERE / "_generated").mkdir(exist_ok=True)
-(HERE / "_generated" / "settings.md").write_text(settings_table(), encoding="utf-8")
+def with_settings(page: str) -> str:
+    """Return the page of settings with the table as it is now."""
+    before, begin, rest = page.partition("<!-- settings: begin -->\n")
+    _, end, after = rest.partition("<!-- settings: end -->\n")
+    return before + begin + settings_table() + end + after
+
+
+# committed too, so that it can be read in the repository
+PAGE = HERE / "settings.md"
+PAGE.write_text(with_settings(PAGE.read_text("utf-8")), "utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import servers
 from flask import Flask
-from flask_pool import FairQueuePool, Pool
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, MetaData, select
 
-FOLDER = Path(__file__).with_name("applications")
+from flask_pool import FairQueuePool, Pool
+
 NAMES = ("blog", "messages", "shop")
 DATABASES = ("sqlite", "postgresql", "mariadb")
 
@@ -32,22 +32,14 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Urls:
         numbers = iter(range(100))
         return lambda: f"sqlite:///{tmp_path}/{next(numbers)}.db"
     server: servers.PostgreSQL | servers.MariaDB = request.getfixturevalue(request.param)
-    driver = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}[request.param]
-
-    def make() -> str:
-        return f"{driver}://{server.url(server.create_database()).partition('://')[2]}"
-
-    return make
+    return lambda: server.url(server.create_database())
 
 
 def load(name: str) -> ModuleType:
     """Import an application anew, so that nothing is shared with another one."""
-    spec = importlib.util.spec_from_file_location(f"application_{name}", FOLDER / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where SQLAlchemy looks for what annotations name
-    spec.loader.exec_module(module)
-    return module
+    place = f"applications.{name}"
+    sys.modules.pop(place, None)
+    return importlib.import_module(place)
 
 
 def plainly(app: Flask, db: SQLAlchemy) -> None:

@@ -1,4 +1,4 @@
-"""What happens around COMMIT and ROLLBACK: none is sent that can't arrive or is not needed."""
+"""COMMIT and ROLLBACK: neither is sent where it can't arrive or is not needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done to new connections: where they lead, and limits in time."""
+"""New connections: which host they lead to, and their time limits."""
 
 from __future__ import annotations
 

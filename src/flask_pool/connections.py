@@ -1,6 +1,6 @@
-"""What a driver's connection tells about itself, by documented attributes and by its socket.
+"""What a driver's connection says of itself, through documented attributes and its socket.
 
-Exceptions, each with what is lost where it is missing: PyMySQL's `_sock` (its socket is not asked),
+Not documented, each with what is lost without it: PyMySQL's `_sock` (its socket is not asked),
 `_read_timeout` (no time limit for its handshake) and `server_status` (no ROLLBACK is left out).
 """
 

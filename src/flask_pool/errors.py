@@ -1,4 +1,4 @@
-"""Answers for requests whose database can't serve them now; the rest is a program's own error."""
+"""503 for requests that the database can't serve now; all other errors stay as they are."""
 
 from __future__ import annotations
 

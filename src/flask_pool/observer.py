@@ -1,4 +1,4 @@
-"""What the pool tells whoever listens: metrics, timings, or nothing."""
+"""The interface through which the pool reports what happens, for example to metrics."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class Observer:
-    """Told what happens, in the thread in which it happens; does nothing until overridden.
+    """Called when something happens, in the thread in which it happens; override what you need.
 
-    `pool` is the FairQueuePool that tells. Times are seconds. A method must not raise, and must not
-    use the pool's connections.
+    `pool` is the FairQueuePool that calls. Times are seconds. A method must neither raise nor use
+    the pool's connections.
     """
 
     def started(self, pool: Any) -> None:
@@ -19,7 +19,7 @@ class Observer:
         """A connection was opened, in this time."""
 
     def closed(self, pool: Any) -> None:
-        """Connections of the pool are gone."""
+        """Connections of the pool were closed."""
 
     def queued(self, pool: Any) -> None:
         """A thread begins to wait for a connection."""
@@ -28,7 +28,7 @@ class Observer:
         """A connection was handed out, after this wait."""
 
     def timed_out(self, pool: Any, waited: float) -> None:
-        """A thread was sent away without a connection, after this wait."""
+        """A thread got no connection, after this wait."""
 
     def checked_in(self, pool: Any, used: float) -> None:
         """A connection came back, after this use."""

@@ -26,14 +26,14 @@ PATIENCE = 0.1  # seconds, at most, to wait for a connection that another thread
 
 
 class FairQueuePool(QueuePool):
-    """A QueuePool with one queue: who waits longest gets the next connection, or the next place.
+    """A QueuePool with one queue: the longest waiter gets the next connection or the next slot.
 
-    A place is the right to one of `pool_size + max_overflow` connections. A connection that
-    comes back goes straight to the longest waiter, and so does the place of one that could
-    not be opened: nobody overtakes, and no wake-up is lost. While connections come back, a place
-    beyond `pool_size` is given only after as long a wait as connecting takes (PATIENCE at most):
-    so nobody waits for longer than twice that, and few are opened to be closed again. A child
-    process starts with no connections, and never touches its parent's.
+    A slot is the right to one of `pool_size + max_overflow` connections. A connection that comes
+    back goes to the longest waiter, and so does the slot of one that could not be opened: waiters
+    are served in order, and no wake-up is lost. While connections come back, a slot beyond
+    `pool_size` is given only after a wait as long as the last connect (PATIENCE at most), so that
+    few connections are opened only to be closed again. A child process starts with no connections
+    and never touches its parent's.
 
     Beyond QueuePool's own arguments: `max_waiting` threads may wait at once (None: any number);
     a connection idle for more than `ping_after` seconds is pinged before it is handed out (None:

@@ -1,9 +1,9 @@
 """Reads that need no transaction: one round trip, and once more if the connection died.
 
-Transactional is the rule. The exception is a statement that surely only reads, in a safe request,
-in a session that nobody told to begin: psycopg's `autocommit` is switched for it, which sends
-nothing, and put back before anything else is sent. It is marked by the session's event, judged
-and switched by the dialect's, and put back by the former.
+A transaction is the rule. The exception is a statement that is proven to only read, in a safe
+request, in a session that nobody told to begin. psycopg's `autocommit` is switched on for it, which
+sends nothing, and switched off before anything else is sent. The session's event marks the
+statement; the dialect's event judges it and switches; the session's event switches back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of a request, kept in its WSGI environment."""
+"""The state of a request, kept in its WSGI environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uses of connections: who took one, what was sent on it, and whether it was returned."""
+"""Checkouts: who took a connection, what was sent on it, and whether it was returned."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Small applications that know nothing of this repository, in the shape of others' well-known ones."""
+"""Small applications that know nothing of this repository, in the shape of well-known ones."""

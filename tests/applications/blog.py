@@ -37,7 +37,7 @@ db = SQLAlchemy(model_class=Base)
 bp = Blueprint("blog", __name__)
 
 
-class Author(db.Model):  # type: ignore[name-defined]
+class Author(db.Model):  # type: ignore[misc, name-defined]
     """Somebody who writes."""
 
     __tablename__ = "author"
@@ -46,7 +46,7 @@ class Author(db.Model):  # type: ignore[name-defined]
     password: Mapped[str] = mapped_column(String(200))
 
 
-class Post(db.Model):  # type: ignore[name-defined]
+class Post(db.Model):  # type: ignore[misc, name-defined]
     """What was written."""
 
     __tablename__ = "post"
@@ -136,9 +136,7 @@ def create() -> ResponseReturnValue:
     if not request.form["title"]:
         flash("Title is required.")
         return page("New Post"), 400
-    db.session.add(
-        Post(author=g.author, title=request.form["title"], body=request.form["body"])
-    )
+    db.session.add(Post(author=g.author, title=request.form["title"], body=request.form["body"]))
     db.session.commit()
     return redirect(url_for("index"))
 

@@ -22,7 +22,7 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base)
 
 
-class Item(db.Model):  # type: ignore[name-defined]
+class Item(db.Model):  # type: ignore[misc, name-defined]
     """What can be bought."""
 
     __tablename__ = "item"
@@ -32,7 +32,7 @@ class Item(db.Model):  # type: ignore[name-defined]
     stock: Mapped[int]
 
 
-class Entry(db.Model):  # type: ignore[name-defined]
+class Entry(db.Model):  # type: ignore[misc, name-defined]
     """A line of the audit, in a database of its own."""
 
     __tablename__ = "entry"

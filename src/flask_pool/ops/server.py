@@ -1,4 +1,4 @@
-"""What a database's server grants and tells, and where it is."""
+"""What a database server reports: its limits, its settings and its address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positions in a primary's log: how servers tell them, and which one is past another."""
+"""Positions in a primary's log: how servers report them, and how they compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which server a read goes to, and what the client is to bring back afterwards."""
+"""Which server a read goes to, and which token its client gets."""
 
 from __future__ import annotations
 

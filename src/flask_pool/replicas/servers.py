@@ -1,4 +1,4 @@
-"""What a worker knows of each server, from looks at it while there is traffic."""
+"""What a worker knows of each server, which it asks while there is traffic."""
 
 from __future__ import annotations
 

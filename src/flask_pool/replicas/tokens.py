@@ -1,4 +1,4 @@
-"""What clients bring back: what they wrote and saw, signed, as a header or as cookies."""
+"""Tokens: what clients wrote and saw, signed, as a header or as cookies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flask pool bench`: what pooling does for this service on its own database."""
+"""`flask pool bench`: what pooling gains for this service on its own database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flask pool plan`: how large pool and service have to be for a load."""
+"""`flask pool plan`: the size of pool and service that a load needs."""
 
 from __future__ import annotations
 

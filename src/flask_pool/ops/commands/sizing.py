@@ -1,6 +1,6 @@
 """How many connections, threads, workers and instances a load needs, by Erlang's C formula.
 
-Its source, and what it takes for granted, is said by `flask pool plan --help`.
+`flask pool plan --help` names its source and its assumptions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether the server of this folder tells how long requests wait, and bounds it."""
+"""Whether the server that this folder configures measures and bounds the wait of requests."""
 
 from __future__ import annotations
 
