@@ -63,8 +63,10 @@ class Pools:
     def another(self, name: str, poolclass: type[SQLAlchemyPool], **numbers: Any) -> Engine:
         """Return a new engine whose pool, of this class, makes connections as this one's does."""
         engine = self.engines[name]
-        own: Any = engine.pool  # its creator is the dialect's with its listeners, or the application's
-        made = create_engine(engine.url, creator=own._creator, poolclass=poolclass, **numbers)
+        own: Any = engine.pool
+        # the dialect's, which calls the listeners, or the application's
+        creator = own._creator  # noqa: SLF001
+        made = create_engine(engine.url, creator=creator, poolclass=poolclass, **numbers)
         for listener in own.dispatch.connect.listeners:
             event.listen(made, "connect", listener)
         if isinstance(made.pool, FairQueuePool):
@@ -119,7 +121,9 @@ class Pool:
         _close_at_exit()  # before ops counts for the last time
 
 
-def listen(app: Flask, db: SQLAlchemy, pools: Pools, resets: Container[str]) -> None:
+def listen(  # noqa: C901 - a list
+    app: Flask, db: SQLAlchemy, pools: Pools, resets: Container[str]
+) -> None:
     """Register every listener of the library; `resets` names the pools that it resets itself."""
     for name, engine in pools.engines.items():
         driver = engine.dialect.driver

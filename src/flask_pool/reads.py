@@ -14,8 +14,8 @@ from typing import Any
 from flask import current_app
 from sqlalchemy.engine import Connection, Result
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import DefaultGenerator
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, SessionTransactionOrigin
+from sqlalchemy.schema import DefaultGenerator
 
 from .requests import current
 from .sql import SET_TRANSACTION, SETS, only_reads

@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
+from flask_pool import FairQueuePool, Pool
+from flask_pool.connections import Socket, ask_socket
+from flask_pool.observer import Observer
 from flask_sqlalchemy import SQLAlchemy
 from servers import MariaDB, PostgreSQL, Proxy, wait_until
 from sqlalchemy import BigInteger, ForeignKey, Integer, String, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from werkzeug.test import TestResponse
-
-from flask_pool import FairQueuePool, Pool
-from flask_pool.connections import Socket, ask_socket
-from flask_pool.observer import Observer
 
 LONG = 30  # seconds: a test that waits for as long has failed
 

@@ -12,13 +12,12 @@ from typing import Any
 import psycopg
 import pytest
 from flask import Flask, got_request_exception
+from flask_pool import errors
+from flask_pool.errors import REASONS, ConnectionReclaimed, reason_of
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
-
-from flask_pool import errors
-from flask_pool.errors import REASONS, ConnectionReclaimed, reason_of
 
 from .conftest import LONG, Database, Item, Make, Seen, answer, db, engine_of, on, run, store
 

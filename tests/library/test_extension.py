@@ -14,12 +14,11 @@ import psycopg
 import pymysql
 import pytest
 from flask import Flask
+from flask_pool import FairQueuePool, Pool
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, select, text
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
-
-from flask_pool import FairQueuePool, Pool
 
 from .conftest import (
     LONG,

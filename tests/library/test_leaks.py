@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from flask_pool.errors import ConnectionReclaimed
 from servers import wait_until
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
-
-from flask_pool.errors import ConnectionReclaimed
 
 from .conftest import LONG, Item, Make, Seen, answer, db, engine_of, on, run, stored
 

@@ -13,16 +13,15 @@ from time import sleep, time
 from typing import Any
 
 import pytest
+from flask_pool import FairQueuePool
+from flask_pool.connections import Socket, ask_socket
+from flask_pool.observer import Observer
 from pymysql.constants.COMMAND import COM_QUERY
 from servers import wait_until
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-
-from flask_pool import FairQueuePool
-from flask_pool.connections import Socket, ask_socket
-from flask_pool.observer import Observer
 
 from .conftest import LONG, Database, is_dead, on
 

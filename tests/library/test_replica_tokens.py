@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from flask_sqlalchemy import SQLAlchemy
-from itsdangerous import TimestampSigner, URLSafeTimedSerializer
-
 from flask_pool.extension import Pool
 from flask_pool.replicas.positions import covers, parse
 from flask_pool.replicas.tokens import Token, told
 from flask_pool.settings import SettingError
+from flask_sqlalchemy import SQLAlchemy
+from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
 SECRET = "0123456789abcdef0123456789abcdef"
 

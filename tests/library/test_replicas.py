@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 import servers
 from flask import Flask, has_request_context, request
+from flask_pool.extension import Pool, Pools
+from flask_pool.replicas.servers import CLOCK
+from flask_pool.replicas.tokens import Token
 from flask_sqlalchemy import SQLAlchemy
 from itsdangerous import URLSafeTimedSerializer
 from servers.mariadb_replica import replicated
@@ -24,10 +27,6 @@ from servers.waiting import wait_until
 from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-
-from flask_pool.extension import Pool, Pools
-from flask_pool.replicas.servers import CLOCK
-from flask_pool.replicas.tokens import Token
 
 HEADER = "Read-After"
 CLIENTS, ROUNDS, READS = 20, 5, 7  # reads after each write

@@ -10,9 +10,8 @@ import pytest
 from bake import FOLDER, ROOT
 from click.testing import CliRunner
 from flask import Flask
-from flask_sqlalchemy import SQLAlchemy
-
 from flask_pool import Pool, settings
+from flask_sqlalchemy import SQLAlchemy
 
 URI, URL = "SQLALCHEMY_DATABASE_URI", "DATABASE_URL"
 WRONG: dict[str, tuple[object, ...]] = {

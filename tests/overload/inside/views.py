@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 
 from flask import Flask, request
-
 from flask_pool import queue
 
 app = Flask(__name__)
