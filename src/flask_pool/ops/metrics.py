@@ -24,22 +24,16 @@ REPLACED_REASONS = ("recycled", "dead", "died", "leaked")
 ALL_REASONS = tuple(dict.fromkeys((*REASONS, OVERLOADED)))
 NO_ROUTE = "-"  # commands, jobs, threads
 
-COUNT = Metric(
-    GAUGE, f"{PREFIX}count", "Connections that are open, idle or used.", POOL, "state"
-)
+COUNT = Metric(GAUGE, f"{PREFIX}count", "Connections that are open, idle or used.", POOL, "state")
 MAX = Metric(GAUGE, f"{PREFIX}max", "The most connections that may be open.", POOL)
 IDLE_MAX = Metric(GAUGE, f"{PREFIX}idle_max", "The most idle connections that are kept.", POOL)
-PENDING = Metric(
-    GAUGE, f"{PREFIX}pending_requests", "Threads that wait for a connection.", POOL
-)
+PENDING = Metric(GAUGE, f"{PREFIX}pending_requests", "Threads that wait for a connection.", POOL)
 TIMEOUTS = Metric(COUNTER, f"{PREFIX}timeouts", "Waits that ended without a connection.", POOL)
 CREATE_TIME = Metric(HISTOGRAM, f"{PREFIX}create_time_seconds", "Time to connect.", POOL)
 WAIT_TIME = Metric(
     HISTOGRAM, f"{PREFIX}wait_time_seconds", "Time from asking for a connection to having it.", POOL
 )
-USE_TIME = Metric(
-    HISTOGRAM, f"{PREFIX}use_time_seconds", "Time from checkout to checkin.", POOL
-)
+USE_TIME = Metric(HISTOGRAM, f"{PREFIX}use_time_seconds", "Time from checkout to checkin.", POOL)
 HELD = Metric(
     COUNTER, f"{PREFIX}held_seconds", "Time that requests of a route held connections.",
     POOL, "route",
