@@ -101,6 +101,7 @@ class _PoolMetrics(Observer):
         self._held = {"": HELD.labels(name, NO_ROUTE)}
         HELD_LONG.labels(name, NO_ROUTE)
         self._exhausted = UNAVAILABLE.labels("exhausted")
+        counting.read_now()  # a pool that this one replaces shows itself no more
         _all.add(self)
 
     def started(self, pool: FairQueuePool) -> None:
@@ -129,6 +130,7 @@ class _PoolMetrics(Observer):
         series = self._held.get(route)
         if series is None:
             series = self._held[route] = HELD.labels(self._name, route)
+            HELD_LONG.labels(self._name, route)  # 0, so that the first one is an increase
         series.add(held)
 
     def replaced(self, pool: FairQueuePool, reason: str) -> None:
