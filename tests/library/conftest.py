@@ -202,7 +202,7 @@ def tables(database: Database) -> Iterator[None]:
             connection.execute(text("DELETE FROM pool_parts"))
             connection.execute(text("DELETE FROM pool_items"))
         own.engine.dispose()
-        yield
+    yield
 
 
 @pytest.fixture

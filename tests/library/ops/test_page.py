@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from base64 import b64encode
 from contextlib import ExitStack
 from importlib import import_module
@@ -11,12 +12,13 @@ from time import sleep
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Blueprint, Flask, url_for
 from flask.testing import FlaskClient
 from sqlalchemy import text
-from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.engine import Connection, Engine, make_url
 
 import flask_pool as pool
+from flask_pool import Pool
 from library.conftest import Make, db
 
 OPERATOR = {"Authorization": "Bearer operator"}
@@ -101,8 +103,8 @@ def test_the_page_can_be_read_without_seeing_it(client: FlaskClient) -> None:
 
     assert page.count("<svg") == page.count('role="img"')
     assert 'role="status"' in page
-    assert page.count("<table") == page.count("<caption") == 1
-    assert page.count("<th ") == page.count('scope="col"') == 7
+    assert page.count("<table") == page.count("<caption") == 2
+    assert page.count("<th ") == page.count('scope="col"') == 12
 
 
 def test_every_place_on_the_page_is_filled_by_the_script(client: FlaskClient) -> None:
@@ -145,13 +147,15 @@ def test_the_data_says_what_the_pool_does_now(make_app: Make) -> None:
 def test_a_leak_is_shown_with_the_line_that_took_the_connection(app: Flask, engine: Engine) -> None:
     @app.get("/forgets")
     def forgets() -> str:
-        engine.connect()
+        forgotten.append(engine.connect())
         return "done"
 
+    forgotten: list[Connection] = []
     client = app.test_client()
     before = read(client)
-    client.get("/forgets")
+    client.get("/forgets").close()
     after = read(client)
+    forgotten.pop().close()
 
     assert after["leaks"] == before["leaks"] + 1
     assert f"{__file__}:" in after["last_leak"]["taker"]
@@ -189,14 +193,101 @@ def test_a_pool_without_a_limit_has_a_page_too(make_app: Make) -> None:
     assert (data["capacity"], data["max_overflow"], data["budget"]) == (None, None, None)
 
 
-@pytest.mark.parametrize("database", ["sqlite://", "postgresql://app:secret@127.0.0.1:1/shop"])
-def test_the_page_needs_no_database_and_shows_no_secret(make_app: Make, database: str) -> None:
-    client = make_app(SQLALCHEMY_DATABASE_URI=database).test_client()
+def test_the_page_needs_no_database_and_shows_no_secret(make_app: Make) -> None:
+    url = "postgresql+psycopg://app:secret@127.0.0.1:1/shop"
+    client = make_app(SQLALCHEMY_DATABASE_URI=url).test_client()
 
     text = client.get("/pool.json", headers=OPERATOR).text
 
     assert "secret" not in text
-    assert "app" not in read(client)["database"]
+    assert read(client)["database"] == "postgresql://127.0.0.1:1/shop"
+
+
+def test_in_memory_sqlite_has_no_pool_to_show(make_app: Make) -> None:
+    client = make_app(SQLALCHEMY_DATABASE_URI="sqlite://").test_client()
+
+    assert client.get("/pool.json", headers=OPERATOR).get_json()["pools"] == []
+    assert client.get("/pool", headers=OPERATOR).status_code == 200
+
+
+def test_routes_that_hold_connections_are_shown(app: Flask) -> None:
+    @app.get("/slow/<name>")
+    def slow(name: str) -> str:
+        db.session.scalar(text("SELECT 1"))
+        sleep(0.1)
+        return name
+
+    def held() -> float:
+        routes = {each["route"]: each["held_seconds"] for each in read(client)["routes"]}
+        return float(routes.get("/slow/<name>", 0))
+
+    client = app.test_client()
+    before = held()
+    for name in ("one", "two"):
+        client.get(f"/slow/{name}")
+
+    assert 0.2 <= held() - before < 2
+
+
+# an application's own pages
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("path", PAGES)
+def test_an_applications_own_page_wins_whenever_it_is_added(
+    database_url: str, path: str, before: bool
+) -> None:
+    app = Flask("own")
+    app.config.update(SQLALCHEMY_DATABASE_URI=database_url, OPS_TOKEN="operator")
+
+    def add() -> None:
+        app.add_url_rule(path, "own", lambda: "its own")
+        app.register_blueprint(Blueprint("pool", "pool"))
+
+    if before:
+        add()
+    Pool(app, db)
+    if not before:
+        add()
+
+    client = app.test_client()
+    assert client.get(path).text == "its own"
+    others = [client.get(other, headers=OPERATOR) for other in PAGES if other != path]
+    assert [response.status_code for response in others] == [200, 200]
+
+
+@pytest.mark.parametrize("rule", ["/<name>", "/<path:name>"])
+def test_a_page_of_any_name_does_not_win(make_app: Make, rule: str) -> None:
+    app = make_app()
+    app.add_url_rule(rule, "any", lambda name: "any")
+
+    for path in PAGES:
+        assert app.test_client().get(path, headers=OPERATOR).text != "any"
+
+
+def test_the_prefix_moves_every_page(make_app: Make) -> None:
+    app = make_app(POOL_URL_PREFIX="/ops")
+    client = app.test_client()
+
+    for path in PAGES:
+        assert client.get(path, headers=OPERATOR).status_code == 404
+        assert client.get(f"/ops{path}", headers=OPERATOR).status_code == 200
+    page = client.get("/ops/pool", headers=OPERATOR).text
+    assert 'data-source="/ops/pool.json"' in page
+    assert set(re.findall(r'(?:src|href)="(/\w+)', page)) == {"/ops"}
+    with app.test_request_context():
+        assert url_for("flask_pool.page") == "/ops/pool"
+
+
+def test_without_prometheus_client_its_page_alone_is_missing(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+
+    told = client.get("/metrics", headers=OPERATOR)
+    assert told.status_code == 501
+    assert "pip install &#39;flask-pool[ops]&#39;" in told.text
+    assert read(client)["size"] == 2
 
 
 @pytest.mark.parametrize(
