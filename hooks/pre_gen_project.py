@@ -24,17 +24,17 @@ TAKEN = """
 aifc alembic annotationlib ast_serialize asynchat asyncore attr attrs audioop backports blinker
 build cachetools certifi cffi cfgv cgi cgitb charset_normalizer chunk click colorama compression
 contourpy coverage crypt cryptography cycler dateutil dist distlib distutils docs dotenv editables
-execnet filelock flask flask_migrate flask_sqlalchemy fonttools greenlet gunicorn hatchling
-hypothesis identify idna imghdr imp iniconfig instance itsdangerous jinja2 kiwisolver lazy lib2to3
-librt licenses locks mailcap mako markdown_it markdown_it_py markupsafe matplotlib mdurl migrations
-mpl_toolkits msilib mypy mypy_extensions mypyc nis nntplib nodeenv numpy ops ossaudiodev packaging
-pathspec pil pillow pip pipes pkg_resources platformdirs pluggy pool pre_commit profiling
+execnet filelock flask flask_migrate flask_pool flask_sqlalchemy fonttools greenlet gunicorn
+hatchling hypothesis identify idna imghdr imp iniconfig instance itsdangerous jinja2 kiwisolver lazy
+lib2to3 librt licenses locks mailcap mako markdown_it markdown_it_py markupsafe matplotlib mdurl
+migrations mpl_toolkits msilib mypy mypy_extensions mypyc nis nntplib nodeenv numpy ops ossaudiodev
+packaging pathspec pil pillow pip pipes pkg_resources platformdirs pluggy pre_commit profiling
 prometheus_client psycopg psycopg2 psycopg_binary psycopg_pool py pycparser pygments pylab pymysql
 pyparsing pyproject_api pytest pytest_cov pytest_timeout pytest_xdist python_dateutil
 python_discovery python_dotenv pyyaml rich ruff setuptools six smtpd sndhdr sortedcontainers spwd
 sqlalchemy src static sunau telnetlib templates test tests tomli tomli_w tomlkit tomllib tox tox_uv
-trove_classifiers type types_pymysql typing_extensions tzdata uu uv venv virtualenv werkzeug wheel
-xdist xdrlib yaml
+trove_classifiers type types_pymysql typing_extensions tzdata uu uv vendor venv virtualenv werkzeug
+wheel xdist xdrlib yaml
 """.split()
 WINDOWS_DEVICE = re.compile("con|nul|aux|prn|(com|lpt)[0-9]")
 # cookiecutter runs these as template code when an answer is read again (cruft update)

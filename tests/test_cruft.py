@@ -155,22 +155,22 @@ def test_a_password_in_cruft_s_answers_is_kept_out_of_git(
     assert ("hunter2" in project.text(".cruft.json")) is not masked
 
 
-# the last version whose pool lay among the service's own rooms; see CHANGELOG.md
-BEFORE_THE_EXTENSION = "00e640e2b"
+# the last version whose pool was a part of the project; see CHANGELOG.md
+BEFORE_THE_LIBRARY = "5af628a"
 
 
 @pytest.fixture
 def old_template(private_home: Path, tmp_path: Path) -> Path:
     """Return a repository whose only commit is the template before the pool moved."""
     known = subprocess.run(
-        ["git", "cat-file", "-e", f"{BEFORE_THE_EXTENSION}^{{commit}}"], cwd=ROOT, check=False
+        ["git", "cat-file", "-e", f"{BEFORE_THE_LIBRARY}^{{commit}}"], cwd=ROOT, check=False
     )
     if known.returncode:
         pytest.skip("this clone does not hold the history: git fetch --unshallow")
     target = tmp_path / "flask-pool"
     target.mkdir()
     archive = tmp_path / "old.zip"
-    git(ROOT, "archive", "--output", str(archive), BEFORE_THE_EXTENSION)
+    git(ROOT, "archive", "--output", str(archive), BEFORE_THE_LIBRARY)
     with ZipFile(archive) as files:
         files.extractall(target)
     git(target, "init", "--quiet")
@@ -178,7 +178,7 @@ def old_template(private_home: Path, tmp_path: Path) -> Path:
     return target
 
 
-def test_a_project_of_before_the_extension_follows(old_template: Path, tmp_path: Path) -> None:
+def test_a_project_of_before_the_library_follows(old_template: Path, tmp_path: Path) -> None:
     """It becomes what a new bake is, but for its secrets, its data and its own work."""
     project = create(old_template, tmp_path / "created", pool_size="7")
     package = project.path / "src" / project.slug
@@ -190,14 +190,15 @@ def test_a_project_of_before_the_extension_follows(old_template: Path, tmp_path:
 
     git(old_template, "rm", "-r", "--quiet", ".")
     copy_files(old_template)
-    commit(old_template, "the pool is an extension")
+    commit(old_template, "the pool is a library")
     cruft("update", "--skip-apply-ask", folder=project.path)
     new = create(old_template, tmp_path / "new", pool_size="7")
 
     assert list(project.path.rglob("*.rej")) == []
     assert project.files() - new.files() == {f"src/{project.slug}/mine.py"}
     assert new.files() - project.files() == set()
-    for name in new.files() - {".env", ".cruft.json", "Makefile"}:
+    # the lock is the project's own: `make lock` makes the first line of it
+    for name in new.files() - {".env", ".cruft.json", "Makefile", "requirements.txt"}:
         assert project.text(name) == new.text(name), name
     assert project.text(".env") == secrets
     assert project.text("Makefile") == new.text("Makefile") + "\nmine:\n\techo mine\n"

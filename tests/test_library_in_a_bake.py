@@ -143,7 +143,7 @@ def test_the_wheel_holds_no_file_that_is_no_part_of_the_library() -> None:
     """Its typing is known, its license is there, nothing was left behind by a tool."""
     with ZipFile(VENDORED / NAME) as archive:
         names = set(archive.namelist())
-    assert {"flask_pool/py.typed", "flask_pool/ops/templates/pool.html"} <= names
+    assert {"flask_pool/py.typed", "flask_pool/ops/templates/flask_pool/pool.html"} <= names
     assert f"flask_pool-{__version__}.dist-info/licenses/LICENSE" in names
     tracked = git(ROOT, "ls-files", "-z", "src").split("\0")
     source = {name.removeprefix("src/") for name in tracked if name} - {"flask_pool/README.md"}

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import installing
 import pytest
 import servers
 import uv
 from bake import BakedProject, bake_into
+from parses import toml
 
 RESOLUTION = os.environ.get("FLASK_POOL_RESOLUTION", "highest")
 VARIANTS: dict[str, dict[str, str]] = {
@@ -69,11 +71,10 @@ def installed(baked: Get) -> Get:
 
     @functools.cache
     def install(variant: str) -> BakedProject:
-        project, tool = baked(variant), uv.find_uv_bin()
-        python = str(project.path / ".venv" / "bin" / "python")
-        target = ("--quiet", "--python", python, "--resolution", RESOLUTION)
-        project.run(tool, "venv", "--quiet", "--python", sys.executable, ".venv")
-        project.run(tool, "pip", "install", *target, "--editable", ".[dev]", "tox-uv>=1.29")
+        project = baked(variant)
+        python = installing.make_environment(project.path / ".venv")
+        tools = toml(project)["project"]["optional-dependencies"]["dev"][1:]  # after its own extras
+        installing.install(project.path, python, *tools, "tox-uv>=1.29", resolution=RESOLUTION)
         return project
 
     return install

@@ -6,6 +6,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -63,5 +64,24 @@ def main() -> None:
     print(target.relative_to(ROOT))
 
 
+def check(folder: Path, tag: str) -> None:
+    """Fail unless what was built for a tag is what the template carries, and nothing else."""
+    (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    (vendored,) = VENDOR.glob("*.whl")
+    found = VERSION.search(VERSION_FILE.read_text("utf-8"))
+    version = found[1] if found else ""
+    assert tag in ("", f"v{version}"), f"{tag} is not the tag of {version}"
+    assert wheel.name == vendored.name, f"{wheel.name} is not in the template: make wheel"
+    assert wheel.read_bytes() == vendored.read_bytes(), "the template has another wheel: make wheel"
+    with tarfile.open(source) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    own = (".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "pyproject.toml")
+    others = {name for name in names if name not in own and not name.startswith("src/flask_pool/")}
+    assert not others, f"no part of the library: {others}"
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["check"]:
+        check(Path(sys.argv[2]), *[*sys.argv[3:], ""][:1])
+    else:
+        main()

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
+from threading import Lock
 from typing import Any
 
 from flask import Flask
+from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
@@ -159,9 +161,26 @@ def listen(app: Flask, db: SQLAlchemy, pools: Pools, resets: Container[str]) -> 
     ):
         if not event.contains(db.session, name, listener):
             event.listen(db.session, name, listener)
+    request_started.connect(partial(_read_last, db), app, weak=False)
     # requests: no ROLLBACK that can't arrive, and nothing forgotten
     app.teardown_appcontext(lambda error: commits.let_go_of_lost(db))
     uses.watch_ends(app, pools.observers)
+
+
+_first_request = Lock()
+
+
+def _read_last(db: SQLAlchemy, app: Flask, **_: Any) -> None:
+    """Put `reads.read` behind the application's own listeners, at its first request.
+
+    What comes after it is called again where a read is run once more.
+    """
+    with _first_request:
+        for receiver in list(request_started.receivers_for(app)):
+            if isinstance(receiver, partial) and receiver.func is _read_last:
+                request_started.disconnect(receiver, app)
+                event.remove(db.session, "do_orm_execute", reads.read)
+                event.listen(db.session, "do_orm_execute", reads.read)
 
 
 def close() -> None:

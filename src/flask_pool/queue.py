@@ -22,7 +22,9 @@ TARGET = 0.1  # seconds; POOL_QUEUE_TARGET
 INTERVAL = 0.5  # seconds; POOL_QUEUE_INTERVAL
 OVERLOADED, OTHERWISE = 2, 10  # times T
 MEMORY = 64  # requests that the moving mean looks back on
+TCP, TCP_INFO = int(socket.IPPROTO_TCP), getattr(socket, "TCP_INFO", None)
 LAST_DATA_RECV = struct.Struct("@52xI")  # tcpi_last_data_recv in Linux's struct tcp_info
+REQUEST_START = re.compile(r"(?:t=)?(\d{9,17}(?:\.\d{1,9})?)", re.ASCII)
 LONGEST = 60.0  # seconds: a header that says more comes from another clock
 WAITED = "flask_pool.queue"  # key in environ: seconds from arrival to the application
 SOCKETS = ("gunicorn.socket", "werkzeug.socket")  # keys in environ: what servers show
@@ -47,15 +49,15 @@ Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 def waited(sock: Any) -> float | None:
     """Return the seconds since the last byte arrived on a TCP socket; None where unknown."""
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, LAST_DATA_RECV.size)
+        info = sock.getsockopt(TCP, TCP_INFO, LAST_DATA_RECV.size)
         return float(LAST_DATA_RECV.unpack(info)[0]) / 1000
-    except (AttributeError, OSError, struct.error):  # another system, or a unix socket
+    except (AttributeError, OSError, TypeError, struct.error):  # another system; a unix socket
         return None
 
 
 def since_start(header: str | None) -> float | None:
     """Return the seconds since X-Request-Start (s, ms or us since 1970); None for nonsense."""
-    found = re.fullmatch(r"(?:t=)?(\d{9,17}(?:\.\d{1,9})?)", (header or "").strip(), re.ASCII)
+    found = REQUEST_START.fullmatch(header.strip()) if header else None
     if found is None:
         return None
     start = float(found[1])

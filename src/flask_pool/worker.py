@@ -13,6 +13,7 @@ import selectors
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -27,6 +28,9 @@ from . import queue
 from .queue import RULE
 
 TICK = 0.1  # seconds between two looks at the line while all threads are busy
+FAST = 0.01  # seconds of work that threads have in hand, if a request takes less
+MOST_AHEAD = 10  # requests in hand for each thread
+PAUSE = 0.005  # seconds until an empty line is looked at again, while all threads are in use
 SOON = 0.01  # the same under overload
 IDLE = 1.0  # seconds between two heartbeats while nothing happens
 CROWDED = 0.5  # of what the listener's line holds; what arrives at a full one waits for seconds
@@ -37,7 +41,7 @@ LINGER = 2.0  # seconds to read what a client still sends, after the last answer
 DEFER = 5  # seconds that the kernel keeps a connection that sends nothing to itself
 LONGEST_HEAD = 16384  # bytes of a request that are looked at before a thread takes it
 UNACKED = Struct("@24xI")  # tcpi_unacked of a listener: connections that wait
-REJOIN = 0.05  # seconds in a worker's own line after which a client should use the common one
+REJOIN = 0.05  # seconds of waiting above which clients should use the common line, and no other
 
 REQUEST_LINE = re.compile(
     rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n"
@@ -53,7 +57,6 @@ NEEDS = (
     (gthread, "TConn"),  # (cfg, sock, client, server): .sock, .parser, .init(), .data_ready
     (gthread.ThreadWorker, "handle"),  # (conn): answers one request; tells whether to keep conn
     (gthread.ThreadWorker, "handle_request"),  # (req, conn): calls the application
-    (gthread.ThreadWorker, "get_thread_pool"),  # fills .tpool
     (gthread.ThreadWorker, "is_parent_alive"),
 )
 # attributes of a worker, too: .alive .cfg .sockets .log .poller .tpool .nr_conns
@@ -87,12 +90,13 @@ class Client:
     head: bytes = b""
     whole: bool = False  # the head is there as a whole
     body: bool = True  # a body may follow
-    path: str = ""
+    exempt: bool = False  # a probe or a page of operators
     wait: float | None = None
     judged: float | None = None  # what of it counts for refusing
     late: bool = False  # to be refused
     passed: float = 0.0  # when it was last found in time
-    began: float = 0.0  # when a thread took the request
+    submitted: float = 0.0  # when the request was given to the threads
+    began: float = 0.0  # when one of them took it
     answered: float | None = None  # when its last request was answered
     deadline: float = 0.0  # when it is closed, if nothing happens
 
@@ -103,11 +107,6 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     So the line is the listener's, one for all workers. The loop refuses who has waited too long.
     """
 
-    def get_thread_pool(self) -> Any:
-        """Have a spare thread, which answers probes while all others are busy."""
-        spare = 0 if lacking() else 1
-        return gthread.futures.ThreadPoolExecutor(max_workers=self.cfg.threads + spare)
-
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: serve what stands in the line, then end."""
         if lacking():
@@ -117,7 +116,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._wake()
 
     wsgi: Any
-    _terminated = False
+    _terminated = _woken = False
     _wake_end: int | None = None
 
     def run(self) -> None:
@@ -136,8 +135,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _prepare(self) -> None:
         self._busy = 0
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
-        self._looked, self._counted, self._began = 0.0, 0.0, monotonic()
+        self._counted, self._emptied, self._began = 0.0, 0.0, monotonic()
+        self._finished = 0.0  # when a thread last finished a request
         self._backlog = len(self.sockets) * self.cfg.backlog
+        self._woken = False
+        self._spare = ThreadPoolExecutor(1)  # answers probes while all other threads are busy
         self._local = local()
         self._done: deque[tuple[Client, bool, bool]] = deque()
         self._returning: deque[Client] = deque()  # kept-alive, with a request
@@ -156,6 +158,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.poller.register(self._wake_fd, selectors.EVENT_READ, self._collect)
         self._names: dict[Any, Any] = {}
         self._accepted, self._drained = 0, False
+        self._long_line = False  # newcomers wait: kept-alive clients should stand in line with them
         for listener in self.sockets:
             listener.setblocking(False)
             self._names[listener] = listener.getsockname()
@@ -169,26 +172,26 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.notify()
         free = self._busy < self.cfg.threads
         self._listen(accepts and free and self.nr_conns < self.worker_connections)
-        timeout = IDLE if free else SOON if RULE.overloaded(monotonic()) else TICK
-        if self._ending or self._silent or self._idle:
-            firsts = (next(iter(each), None) for each in (self._ending, self._silent, self._idle))
-            first = min(client.deadline for client in firsts if client)
-            timeout = min(timeout, max(0.0, first - monotonic()))
+        timeout = IDLE if free and self.alive else TICK
+        if not free and RULE.overloaded(monotonic()):
+            timeout = SOON
         for key, _ in self.poller.select(timeout):
             key.data(key.fileobj)
         self._serve(accepts=accepts)
         now = monotonic()
-        due = now - self._looked >= TICK or RULE.overloaded(now)
-        if now - self._counted >= TICK:
+        due = now - self._counted >= TICK
+        if due:
             self._counted = now
-            busy = self._busy >= self.cfg.threads
-            RULE.crowded = busy and self._standing() > CROWDED * self._backlog
-        if self._busy >= self.cfg.threads and due:
-            self._looked = now
+            self._look_around(now)
+        if self._busy >= self.cfg.threads and (due or RULE.overloaded(now)):
             self._look(accepts=accepts)
+
+    def _look_around(self, now: float) -> None:
+        busy = self._busy >= self.cfg.threads
+        RULE.crowded = busy and self._standing() > CROWDED * self._backlog
+        RULE.tell()
         for clients in (self._ending, self._silent, self._idle):
             self._expire(clients, now)
-        RULE.tell()
 
     def _listen(self, wanted: bool) -> None:
         if wanted == self._listening:
@@ -201,19 +204,27 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._listening = wanted
 
     def _arrived(self, _: Any) -> None:
-        self._more = True
+        self._more, self._emptied = True, 0.0
 
     def _wake(self) -> None:
-        if self._wake_end is not None:
-            with suppress(OSError):  # full: it wakes anyway
+        try:
+            if self._wake_end is not None and not self._woken:
+                self._woken = True
                 os.write(self._wake_end, b"\0")
+        except OSError:  # full: it wakes anyway
+            pass
 
     # the line
 
     def _serve(self, *, accepts: bool) -> None:
         """Give free threads to clients, those that return and newcomers in turn."""
         refused = RULE.refused
-        while self._busy < self.cfg.threads and RULE.refused - refused < BATCH:
+        # Python's lock can keep this loop waiting for some milliseconds: with fast views threads
+        # have as much work in hand, of kept-alive clients, which are this worker's anyway
+        flows = 0 < RULE.mean < FAST and monotonic() - self._finished < 2 * FAST
+        ahead = min(MOST_AHEAD, FAST / RULE.mean) if flows else 0
+        most = int(self.cfg.threads * (1 + ahead))
+        while self._busy < most and RULE.refused - refused < BATCH:
             client = self._next(accepts=accepts)
             if client is None:
                 break
@@ -240,14 +251,16 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         for _ in range(BATCH):
             if self._newcomers:
                 client: Client | None = self._newcomers.popleft()
-            elif accepts and self._more:
+            elif accepts and self._more and monotonic() - self._emptied > PAUSE:
                 client = self._accept()
             else:
                 return None
             if client is None:
-                self._more = False
+                self._more, self._emptied, self._long_line = False, monotonic(), False
                 return None
-            if self._admits(client):
+            admitted = self._admits(client)
+            self._long_line = (client.wait or 0.0) > REJOIN
+            if admitted:
                 # one in a turn: another worker may have a free thread too
                 self._more = False
                 return client
@@ -255,7 +268,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _admits(self, client: Client) -> bool:
         """Judge a request as a thread is free for it; refuse it here if that can be done."""
-        client.late = not RULE.exempt(client.path) and self._is_late(client)
+        client.late = not client.exempt and self._is_late(client)
         return not (client.late and self._refuse(client))
 
     def _is_late(self, client: Client, *, looking: bool = False) -> bool:
@@ -285,7 +298,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             client = self._accept()
             if client is None:
                 break
-            if RULE.exempt(client.path):
+            if client.exempt:
                 self._probes.append(client)
             elif not (self._is_late(client, looking=True) and self._refuse(client)):
                 self._newcomers.append(client)
@@ -330,7 +343,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _peek(self, client: Client) -> bool:
         """Look at what a client sent; False if there is nothing for a thread to do."""
-        client.head, client.path, client.whole, client.body = b"", "", False, True
+        client.head, client.exempt, client.whole, client.body = b"", False, False, True
         if client.secret and client.conn is not None:
             return True
         try:
@@ -346,7 +359,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         line = None if client.secret else REQUEST_LINE.match(head)
         if line is not None:
             client.head = head
-            client.path = line[2].decode("latin-1")
+            client.exempt = RULE.exempt(line[2].decode("latin-1"))
             client.whole = b"\r\n\r\n" in head
             # what follows the head is a body, or the next request: read it before closing
             client.body = not head.endswith(b"\r\n\r\n") or HAS_BODY.search(head) is not None
@@ -380,7 +393,6 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     # threads
 
     def _start(self, client: Client, *, spare: bool = False) -> None:
-        client.began = monotonic()
         if client.conn is None:
             name = self._names[client.listener]
             client.conn = gthread.TConn(self.cfg, client.sock, client.address, name)
@@ -388,11 +400,15 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._spare_busy = True
         else:
             self._busy += 1
-        self.tpool.submit(self._work, client, spare)
+        client.submitted = monotonic()
+        (self._spare if spare else self.tpool).submit(self._work, client, spare)
 
     def _work(self, client: Client, spare: bool) -> None:
         """Answer one request, in a thread."""
         self._local.client = client
+        client.began = monotonic()
+        if client.began - client.submitted > RULE.limit(client.began):  # the one before was slow
+            client.late = True
         keep: Any = False
         conn = client.conn
         try:
@@ -418,7 +434,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 RULE.count_refusals()
                 return False
             client.late = False
-            if client.answered is not None and (client.wait or 0.0) > REJOIN:
+            if self._long_line or (client.wait or 0.0) > REJOIN:
                 req.force_close()
         return super().handle_request(req, conn)
 
@@ -439,15 +455,16 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         """Take back the connections that threads have finished with."""
         with suppress(BlockingIOError):
             os.read(self._wake_fd, 4096)
+        self._woken = False  # before the look at what is done
         while self._done:
             client, keep, spare = self._done.popleft()
             now = monotonic()
-            client.sock, client.passed = client.conn.sock, 0.0
+            client.sock, client.passed, self._finished = client.conn.sock, 0.0, now
             if spare:
                 self._spare_busy = False
             else:
                 self._busy -= 1
-                if not client.late and not RULE.exempt(client.path):
+                if not client.late and not client.exempt:
                     RULE.took(now - client.began)
             self._more = True
             if not keep:
@@ -455,7 +472,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 continue
             client.answered = now
             if self._has_read_ahead(client):
-                client.head, client.path, client.whole, client.body = b"", "", False, True
+                client.head, client.exempt, client.whole, client.body = b"", False, False, True
                 self._returning.append(client)
             else:
                 client.sock.setblocking(False)
@@ -491,7 +508,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._leave(client, clients)
         if not self._peek(client):
             return
-        if RULE.exempt(client.path) and self._busy >= self.cfg.threads:
+        if client.exempt and self._busy >= self.cfg.threads:
             self._measure(client)
             self._probes.append(client)
         else:
@@ -499,7 +516,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _leave(self, client: Client, clients: dict[Client, None]) -> None:
         clients.pop(client, None)
-        with suppress(OSError, KeyError, ValueError):
+        with suppress(OSError, KeyError, ValueError):  # it is closed
             self.poller.unregister(client.sock)
 
     def _expire(self, clients: dict[Client, None], now: float) -> None:
@@ -549,6 +566,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             if accepts or self.nr_conns > 0:
                 self._turn(accepts=accepts)
         self.tpool.shutdown(wait=False)
+        self._spare.shutdown(wait=False)
         self.poller.close()
 
     def _standing(self, unknown: int = 0) -> int:

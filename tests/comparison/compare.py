@@ -92,7 +92,7 @@ def _databases(server: Server, folder: Path) -> Callable[[], str]:
 
 
 def _finished(side: str, process: subprocess.Popen[str], out: Path) -> Found:
-    said = process.communicate(timeout=PATIENCE)[0]
+    said = process.communicate(timeout=servers.paced(PATIENCE))[0]
     assert process.returncode == 0, f"{side} ended with {process.returncode}:\n{said[-6000:]}"
     found: Found = json.loads(out.read_text())
     return found

@@ -81,6 +81,7 @@ def serve(  # noqa: PLR0913
     threads: int = 4,
     bind: str | None = None,
     wait: bool = True,
+    app: str = "views:app",
     **environ: str,
 ) -> Iterator[Service]:
     """Run gunicorn until the block ends."""
@@ -89,7 +90,7 @@ def serve(  # noqa: PLR0913
     command = [
         sys.executable, "-m", "gunicorn", "--bind", bind or f"127.0.0.1:{port}", "--worker-class",
         worker, "--workers", str(workers), "--threads", str(threads),
-        "--log-file", str(log), "--graceful-timeout", "20", *options, "views:app",
+        "--log-file", str(log), "--graceful-timeout", "20", *options, app,
     ]  # fmt: skip
     env = {**os.environ, "PYTHONPATH": path.strip(os.pathsep), **environ}
     process = subprocess.Popen(command, cwd=folder, env=env)

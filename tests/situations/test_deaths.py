@@ -188,15 +188,10 @@ def with_a_setting(app: Application) -> Any:
     app.session.execute(text("SET LOCAL work_mem = '5MB'"))
 
 
-def with_its_connection(app: Application) -> Any:
-    """Hold the connection."""
-    app.session.connection()
-
-
 @on("postgresql")
 @pytest.mark.parametrize(
     "before",
-    [after_a_write, with_changes, in_a_savepoint, with_a_lock, with_a_setting, with_its_connection],
+    [after_a_write, with_changes, in_a_savepoint, with_a_lock, with_a_setting],
 )
 def test_not_repeated_where_something_is_lost(
     app: Application, database: Database, before: Any

@@ -401,12 +401,12 @@ def test_opentelemetry_of_sqlalchemy(make: Make, spans: Any, undo: Any) -> None:
     instrumentor = module.SQLAlchemyInstrumentor()
     instrumentor.instrument(engine=app.engine, tracer_provider=provider, skip_dep_check=True)
 
-    @undo
     def uninstrument() -> None:
         # it would remove listeners of engines that are gone
         with contextlib.suppress(InvalidRequestError):
             instrumentor.uninstrument()
 
+    undo(uninstrument)
     app.json(lambda: app.session.scalar(COUNT))
     exporter.clear()
     assert app.json(lambda: app.session.scalar(COUNT)) == 2

@@ -11,11 +11,12 @@ import pytest
 from flask import Response, stream_with_context
 from sqlalchemy import String, TypeDecorator, bindparam, event, select, text
 
-from .applications import Application
+from .applications import POOL, Application
 from .conftest import Make
 from .databases import Database, on
 
-pytestmark = on("postgresql")
+# the plain application switches nothing
+pytestmark = [on("postgresql"), pytest.mark.parametrize("side", [POOL], indirect=True)]
 
 
 class Deliberate(Exception):

@@ -278,6 +278,7 @@ def test_method_view(app: Application, database: Database, method: str) -> None:
     assert database.run("SELECT value FROM item WHERE id = 1") == [11]
 
 
+@on("sqlite")
 @pytest.mark.parametrize("path", ["/metrics", "/pool", "/pool.json"])
 def test_routes_of_its_own(make: Make, path: str) -> None:
     """An application's own pages are its own."""

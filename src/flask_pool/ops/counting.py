@@ -174,7 +174,7 @@ def _write(place: Path, kind: str, series: Series, cells: list[float]) -> None:
 
 def _after_fork() -> None:
     """Count from 0 in a child: what was counted is its parent's."""
-    global awake, _lock, _writing  # noqa: PLW0603
+    global awake, _lock, _writing
     awake, _lock, _writing = False, RLock(), Lock()
     _files.clear()
     for metric in METRICS:

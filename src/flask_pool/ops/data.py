@@ -148,7 +148,8 @@ def snapshot() -> dict[str, Any]:
         "queue": {
             "time": histogram(everything, metrics.QUEUE_TIME),
             "refused": int(value(everything, metrics.UNAVAILABLE, metrics.OVERLOADED)),
-            "since": max(value(each, metrics.REFUSING_SINCE) for each in processes.values()) or None,
+            "since": max(value(each, metrics.REFUSING_SINCE) for each in processes.values())
+            or None,
         },
     }
 

@@ -24,22 +24,16 @@ REPLACED_REASONS = ("recycled", "dead", "died", "leaked")
 ALL_REASONS = tuple(dict.fromkeys((*REASONS, OVERLOADED)))
 NO_ROUTE = "-"  # commands, jobs, threads
 
-COUNT = Metric(
-    GAUGE, f"{PREFIX}count", "Connections that are open, idle or used.", POOL, "state"
-)
+COUNT = Metric(GAUGE, f"{PREFIX}count", "Connections that are open, idle or used.", POOL, "state")
 MAX = Metric(GAUGE, f"{PREFIX}max", "The most connections that may be open.", POOL)
 IDLE_MAX = Metric(GAUGE, f"{PREFIX}idle_max", "The most idle connections that are kept.", POOL)
-PENDING = Metric(
-    GAUGE, f"{PREFIX}pending_requests", "Threads that wait for a connection.", POOL
-)
+PENDING = Metric(GAUGE, f"{PREFIX}pending_requests", "Threads that wait for a connection.", POOL)
 TIMEOUTS = Metric(COUNTER, f"{PREFIX}timeouts", "Waits that ended without a connection.", POOL)
 CREATE_TIME = Metric(HISTOGRAM, f"{PREFIX}create_time_seconds", "Time to connect.", POOL)
 WAIT_TIME = Metric(
     HISTOGRAM, f"{PREFIX}wait_time_seconds", "Time from asking for a connection to having it.", POOL
 )
-USE_TIME = Metric(
-    HISTOGRAM, f"{PREFIX}use_time_seconds", "Time from checkout to checkin.", POOL
-)
+USE_TIME = Metric(HISTOGRAM, f"{PREFIX}use_time_seconds", "Time from checkout to checkin.", POOL)
 HELD = Metric(
     COUNTER, f"{PREFIX}held_seconds", "Time that requests of a route held connections.",
     POOL, "route",
@@ -107,6 +101,7 @@ class _PoolMetrics(Observer):
         self._held = {"": HELD.labels(name, NO_ROUTE)}
         HELD_LONG.labels(name, NO_ROUTE)
         self._exhausted = UNAVAILABLE.labels("exhausted")
+        counting.read_now()  # a pool that this one replaces shows itself no more
         _all.add(self)
 
     def started(self, pool: FairQueuePool) -> None:
@@ -135,6 +130,7 @@ class _PoolMetrics(Observer):
         series = self._held.get(route)
         if series is None:
             series = self._held[route] = HELD.labels(self._name, route)
+            HELD_LONG.labels(self._name, route)  # 0, so that the first one is an increase
         series.add(held)
 
     def replaced(self, pool: FairQueuePool, reason: str) -> None:

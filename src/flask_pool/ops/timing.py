@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -47,7 +48,8 @@ def _begin(connection: Connection, *_: Any) -> None:
 
 def _failed(context: ExceptionContext) -> None:
     if context.connection is not None and not context.connection.invalidated:
-        _stop(context.connection.info)
+        with suppress(NotImplementedError):  # of a new one, which SQLAlchemy prepares
+            _stop(context.connection.info)
 
 
 def _stop(info: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import QueuePool
 from werkzeug.serving import make_server
 
 import flask_pool as pool
@@ -109,7 +112,7 @@ def test_a_concurrent_trace_shows_who_waits(
 
 def test_who_waits_takes_a_connection_after_its_return_was_noted(app: Flask) -> None:
     numbers = {"pool_size": 1, "max_overflow": 0, "wait_timeout": 5}
-    engine = app.extensions["pool"].another("default", poolclass=steps.SteppedPool, **numbers)
+    engine = app.extensions["pool"].another("default", steps.SteppedPool, **numbers)
     held = engine.connect()
     waiter = Thread(target=lambda: engine.connect().close())
     waiter.start()
@@ -143,9 +146,9 @@ def test_a_trace_is_a_plain_table_or_markdown_for_other_programs(runner: FlaskCl
     ("url", "command"),
     [
         ("sqlite:////nowhere/to/be/found.db", "bench"),
-        ("postgresql://nobody:secret@127.0.0.1:1/none", "bench"),
-        ("postgresql://nobody:secret@127.0.0.1:1/none", "trace"),
-        ("mysql://nobody:secret@127.0.0.1:1/none", "check"),
+        ("postgresql+psycopg://nobody:secret@127.0.0.1:1/none", "bench"),
+        ("postgresql+psycopg://nobody:secret@127.0.0.1:1/none", "trace"),
+        ("mysql+pymysql://nobody:secret@127.0.0.1:1/none", "check"),
     ],
 )
 def test_a_database_that_is_away_is_told_in_one_line(
@@ -167,9 +170,9 @@ def test_status_asks_the_running_service(runner: FlaskCliRunner, address: str) -
 
 
 def test_status_needs_the_token(app: Flask, make_app: Make, address: str) -> None:
-    app.config["OPS_TOKEN"] = "another"
+    runner = make_app(OPS_TOKEN="another").test_cli_runner()
 
-    told = failure(make_app().test_cli_runner(), "status", "--url", address)
+    told = failure(runner, "status", "--url", address)
 
     assert "answered 404: is OPS_TOKEN the service's own?" in told
 
@@ -335,6 +338,114 @@ def test_a_bench_compares_pools_and_leaves_nothing_behind(
     with app.app_context():
         assert db.engine is own
         assert db.session.scalar(select(func.count(Item.id))) == 0
+
+
+def test_check_says_which_promise_is_lost_and_why(make_app: Make) -> None:
+    app = make_app(SQLALCHEMY_ENGINE_OPTIONS={"poolclass": QueuePool})
+
+    (found,) = promises(app)
+
+    assert "its pool is a QueuePool" in found["message"]
+    assert found["severity"] == "info"
+
+
+def promises(app: Flask) -> list[dict[str, str]]:
+    findings = data(app.test_cli_runner(), "check")["findings"]
+    return [each for each in findings if each["name"] == "promise"]
+
+
+@pytest.mark.needs("postgres")
+class TestPromisesOnPostgreSQL:
+    """What an application does that takes a promise away, and that alone."""
+
+    @pytest.fixture
+    def url(self, database_url: str) -> str:
+        if not database_url.startswith("postgresql"):
+            pytest.skip("on PostgreSQL")
+        return database_url
+
+    def test_nothing_is_lost_by_default(self, make_app: Make, url: str) -> None:
+        assert promises(make_app()) == []
+
+    def test_a_creator_connects_in_the_dialects_place(self, make_app: Make, url: str) -> None:
+        psycopg = import_module("psycopg")
+        plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        calls: list[int] = []
+
+        def creator() -> Any:
+            calls.append(1)
+            return psycopg.connect(plain)
+
+        options = {"creator": creator}
+        app = make_app(
+            SQLALCHEMY_DATABASE_URI="postgresql+psycopg://", SQLALCHEMY_ENGINE_OPTIONS=options
+        )
+
+        (found,) = promises(app)
+        assert "`creator` connects" in found["message"]
+        before = len(calls)
+        assert len(data(app.test_cli_runner(), "trace")) == 14
+        assert len(calls) == before + 2
+
+    def test_a_wrapped_cursor(self, make_app: Make, url: str) -> None:
+        psycopg = import_module("psycopg")
+        traced = type("TracedCursor", (psycopg.Cursor,), {})
+        arguments = {"connect_args": {"cursor_factory": traced}}
+
+        (found,) = promises(make_app(SQLALCHEMY_ENGINE_OPTIONS=arguments))
+
+        assert "TracedCursor: without reads without a transaction" in found["message"]
+
+    def test_a_listener_to_do_execute(self, make_app: Make, url: str) -> None:
+        app = make_app()
+        engine = app.extensions["pool"].engines["default"]
+        event.listen(engine, "do_execute", lambda cursor, statement, parameters, context: None)
+
+        (found,) = promises(app)
+
+        assert "listens to do_execute" in found["message"]
+
+    def test_higher_isolation(self, make_app: Make, url: str) -> None:
+        options = {"isolation_level": "REPEATABLE READ"}
+
+        (found,) = promises(make_app(SQLALCHEMY_ENGINE_OPTIONS=options))
+
+        assert "REPEATABLE READ" in found["message"]
+
+
+def test_a_fresh_password_of_a_listener_is_used_by_every_command(
+    make_app: Make, database_url: str
+) -> None:
+    """Also by the pools that `trace` makes, and by the unpooled part of `bench`."""
+    url = make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        pytest.skip("it has no password")
+    app = make_app(SQLALCHEMY_DATABASE_URI=url.set(password="old").render_as_string(False))
+
+    def fresh(dialect: Any, record: Any, cargs: Any, cparams: dict[str, Any]) -> None:
+        cparams["password"] = url.password
+
+    event.listen(app.extensions["pool"].engines["default"], "do_connect", fresh)
+    app.add_url_rule("/one", "one", lambda: str(db.session.scalar(text("SELECT 1"))))
+    runner = app.test_cli_runner()
+
+    assert len(data(runner, "trace")) == 14
+    assert data(runner, "check")["ok"]
+    bench = data(runner, "bench", "--path", "/one", "--seconds", "0.5", "--rounds", "1")
+    assert [each["failed"] for each in bench["results"]] == [0] * 4
+
+
+def test_a_library_that_is_missing_is_told_in_one_line(
+    runner: FlaskCliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rich", None)
+
+    told = failure(runner, "trace")
+
+    assert "rich is not installed: pip install 'flask-pool[ops]'" in told
+    assert len(data(runner, "trace")) == 14  # JSON needs nothing of it
 
 
 def test_a_bench_refuses_what_it_cannot_measure(make_app: Make, runner: FlaskCliRunner) -> None:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import PIPE, Popen, run
 from threading import Event, Thread
 from time import monotonic, sleep
 from typing import Any
@@ -36,28 +36,30 @@ OPS = ROOT / FOLDER / "ops"
 CONNECTION = "db_client_connection_"
 NAMES = {
     "count", "max", "idle_max", "pending_requests", "timeouts_total", "leaks_total",
-    "replaced_total", "create_time_seconds_bucket", "wait_time_seconds_bucket",
-    "use_time_seconds_bucket",
+    "replaced_total", "held_seconds_total", "held_long_total", "create_time_seconds_bucket",
+    "wait_time_seconds_bucket", "use_time_seconds_bucket",
 }  # fmt: skip
 LONG = 30  # seconds: a test that waits for as long has failed
-REASONS = {"exhausted", "unavailable", "conflict", "timeout", "read_only", "in_doubt"}
+REASONS = {"overloaded", "exhausted", "unavailable", "conflict", "timeout", "read_only", "in_doubt"}
 
 merge: Any = MultiProcessCollector.merge
+counting: Any = import_module(f"{pool.__name__}.ops.counting")
+data: Any = import_module(f"{pool.__name__}.ops.data")
 metrics: Any = import_module(f"{pool.__name__}.ops.metrics")
+data.register()
 
 
 @pytest.fixture
 def metered(app: Flask) -> Iterator[Engine]:
     """An engine whose pool has a name, and so metrics, of its own."""
     numbers = {"pool_size": 2, "max_overflow": 1, "wait_timeout": 0.05}
-    engine = app.extensions["pool"].another("default", poolclass=FairQueuePool, **numbers)
+    engine = app.extensions["pool"].another("default", FairQueuePool, **numbers)
     metrics.watch(engine.pool, "metered")
     yield engine
     engine.dispose()
 
 
 def value(name: str, **labels: str) -> float:
-    metrics.catch_up()
     return REGISTRY.get_sample_value(CONNECTION + name, {"pool_name": "metered", **labels}) or 0.0
 
 
@@ -120,7 +122,6 @@ def test_a_refused_request_is_counted_by_its_reason(make_app: Make) -> None:
         return str(db.session.scalar(text("SELECT 1")))
 
     def refused() -> float:
-        metrics.catch_up()
         labels = {"reason": "exhausted"}
         return REGISTRY.get_sample_value("db_client_request_unavailable_total", labels) or 0.0
 
@@ -205,12 +206,14 @@ def test_times_are_measured_from_50_microseconds_up(metered: Engine) -> None:
     for _ in range(20):
         use(metered)
 
-    assert metrics.BUCKETS[0] == 0.00005
-    assert all(high / low <= 3 for low, high in pairwise(metrics.BUCKETS))
+    assert counting.BUCKETS[0] == 0.00005
+    assert all(high / low <= 3 for low, high in pairwise(counting.BUCKETS))
     assert value("wait_time_seconds_count") == before[0] + 20
     assert value("use_time_seconds_count") == before[1] + 20
     assert value("wait_time_seconds_bucket", le="0.001") >= 15
-    assert value("create_time_seconds_count") >= 1
+    labels = {"pool_name": "default"}
+    opened = REGISTRY.get_sample_value(f"{CONNECTION}create_time_seconds_count", labels)
+    assert (opened or 0) >= 1
 
 
 def test_threads_leave_the_right_numbers(metered: Engine) -> None:
@@ -231,23 +234,94 @@ def test_threads_leave_the_right_numbers(metered: Engine) -> None:
     assert counts()[1] == metered.pool.open_idle()  # type: ignore[attr-defined]
 
 
-def test_what_waits_to_be_counted_is_bounded() -> None:
-    labels = {"pool_name": "bounded"}
-    count = metrics.TIMEOUTS.labels("bounded").inc
+def test_counting_leaves_nothing_for_the_garbage_collector(metered: Engine) -> None:
+    def count() -> None:
+        for observer in observers:
+            observer.checked_out(metered.pool, 0.001)
+            observer.released(metered.pool, "/items", 0.001)
+            observer.checked_in(metered.pool, 0.001)
 
-    for _ in range(metrics.MANY):
-        metrics.record((count, 1))
+    observers = metered.pool.observers  # type: ignore[attr-defined]
+    count()
+    gc.collect()
+    gc.disable()
+    try:
+        before = gc.get_count()[0]
+        for _ in range(1000):
+            count()
+        assert gc.get_count()[0] - before < 50
+    finally:
+        gc.enable()
 
-    assert REGISTRY.get_sample_value(f"{CONNECTION}timeouts_total", labels)
+
+def test_the_time_that_a_route_holds_connections_is_counted(client: FlaskClient) -> None:
+    def held(route: str) -> float:
+        labels = {"pool_name": "default", "route": route}
+        return REGISTRY.get_sample_value(f"{CONNECTION}held_seconds_total", labels) or 0.0
+
+    @client.application.get("/held/<int:number>")
+    def hold(number: int) -> str:
+        with client.application.extensions["pool"].engines["default"].connect():
+            sleep(0.05)
+        return str(number)
+
+    before = held("/held/<int:number>"), held("-")
+    client.get("/held/1")
+    client.get("/held/2")
+    with client.application.extensions["pool"].engines["default"].connect():
+        sleep(0.05)
+
+    assert held("/held/<int:number>") - before[0] >= 0.1
+    assert held("-") - before[1] >= 0.05
+
+
+def test_a_timeout_is_counted_where_it_is_raised(metered: Engine) -> None:
+    def refused() -> float:
+        labels = {"reason": "exhausted"}
+        return REGISTRY.get_sample_value("db_client_request_unavailable_total", labels) or 0.0
+
+    before = refused()
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(metered.connect())
+        with pytest.raises(PoolTimeoutError):
+            metered.connect()
+
+    assert refused() == before + 1
+
+
+APPLICATION = """
+import sys
+from flask import Flask
+from flask_pool import Pool
+from flask_sqlalchemy import SQLAlchemy
+app, db = Flask("app"), SQLAlchemy()
+app.config.update(SQLALCHEMY_DATABASE_URI=sys.argv[1], OPS_TOKEN="operator")
+Pool(app, db)
+with app.app_context():
+    db.session.execute(db.text("SELECT 1"))
+app.test_client().get("/pool.json", headers={"Authorization": "Bearer operator"})
+print([name for name in ("prometheus_client", "rich", "matplotlib") if name in sys.modules])
+"""
+
+
+def test_who_asks_for_no_metrics_loads_nothing_for_them(database_url: str) -> None:
+    done = run([sys.executable, "-c", APPLICATION, database_url], check=True, stdout=PIPE)
+
+    assert done.stdout == b"[]\n"
 
 
 WORKER = """
 import sys
 from importlib import import_module
-metrics = import_module(sys.argv[1])
+counting, metrics = (import_module(name) for name in sys.argv[1:])
+def count():
+    metrics.TIMEOUTS.labels("worker").add()
+    if not counting.awake:
+        counting.wake()
 for _ in sys.stdin:
-    metrics.record((metrics.TIMEOUTS.labels("worker").inc, 1))
-metrics.record((metrics.TIMEOUTS.labels("worker").inc, 1))
+    count()
+count()
 """
 
 
@@ -259,7 +333,7 @@ def test_other_processes_see_each_count_soon_and_at_the_end_all(tmp_path: Path) 
         return sum(sample.value for sample in samples if sample.name.endswith("timeouts_total"))
 
     environ = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", WORKER, metrics.__name__]
+    command = [sys.executable, "-c", WORKER, counting.__name__, metrics.__name__]
     with Popen(command, stdin=PIPE, text=True, env=environ) as worker:
         assert worker.stdin is not None
         for number in (1, 2):  # the second after nothing has happened for a while
@@ -269,71 +343,67 @@ def test_other_processes_see_each_count_soon_and_at_the_end_all(tmp_path: Path) 
             while seen() < number:
                 assert monotonic() < until
                 sleep(0.01)
-            sleep(3 * metrics.SOON)
+            sleep(5 * counting.SOON)
         worker.stdin.close()
 
     assert (worker.returncode, seen()) == (0, 3)
 
 
-class Slow(float):
-    """A number that does something while it is being added."""
+def test_prometheus_client_reads_what_was_written_as_this_library_does(
+    metered: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with metered.connect():
+        pass
+    monkeypatch.setattr(counting, "_files", {})
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    for metric in counting.METRICS:
+        for series in metric.series.values():
+            monkeypatch.setattr(series, "written", [None] * len(series.keys))
 
-    action: Callable[[], object]
+    assert counting.write()
 
-    def __radd__(self, other: float) -> float:
-        self.action()
-        return other + float(self)
-
-
-def add(amount: float) -> None:
-    metrics.record((metrics.TIMEOUTS.labels("slow").inc, amount))
-
-
-def count(amount: float) -> None:
-    add(amount)
-    metrics.catch_up()
-
-
-def added() -> float:
-    metrics.catch_up()
-    return REGISTRY.get_sample_value(f"{CONNECTION}timeouts_total", {"pool_name": "slow"}) or 0.0
-
-
-def test_the_garbage_collector_may_return_a_connection_while_one_is_counted() -> None:
-    before, amount = added(), Slow(0.5)
-
-    def return_connections() -> None:
-        for _ in range(2 * metrics.MANY):
-            add(1.0)
-
-    amount.action = return_connections
-
-    thread = Thread(target=count, args=(amount,), daemon=True)
-    thread.start()
-    thread.join(5)
-
-    assert not thread.is_alive()
-    assert added() == before + 0.5 + 2 * metrics.MANY
+    files = [str(file) for file in tmp_path.iterdir()]
+    merged = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for metric in merge(files)
+        for sample in metric.samples
+    }
+    own = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for metric in data.Collector().collect()
+        for sample in metric.samples
+    }
+    shared = import_module(f"{pool.__name__}.ops.shared")
+    read = {key: value for file in files for key, value in shared.read(Path(file))}
+    for file in counting._files.values():
+        file.close()
+    assert merged == own
+    assert read == counting.numbers()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python's, of forks beside threads
-def test_a_child_can_count_even_if_its_parent_was_counting() -> None:
-    def linger() -> None:
-        counting.set()
-        sleep(0.05)
+def test_a_child_counts_from_0_even_if_its_parent_was_counting() -> None:
+    series = metrics.TIMEOUTS.labels("forked")
+    series.add(5)
+    held, done = Event(), Event()
 
-    before, counting, amount = added(), Event(), Slow(0.5)
-    amount.action = linger
-    thread = Thread(target=count, args=(amount,))
+    def count() -> None:
+        with counting._lock:
+            held.set()
+            done.wait(LONG)
+
+    thread = Thread(target=count)
     thread.start()
-    counting.wait()
+    held.wait()
 
     child = os.fork()
     if child == 0:
         signal.alarm(5)
-        add(1.0)
-        os._exit(added() != before + 1.5)
+        series.add()
+        os._exit(series.cells != [1.0])
+    done.set()
     thread.join()
 
     assert os.waitpid(child, 0)[1] == 0
+    assert series.cells == [5.0]

@@ -42,7 +42,7 @@ def timings(
 
 
 def test_without_the_setting_nothing_is_told(client: FlaskClient) -> None:
-    assert "Server-Timing" not in client.get("/").headers
+    assert "Server-Timing" not in client.get("/nowhere").headers
 
 
 def test_an_answer_without_the_database_spent_nothing_on_it(timed: Flask) -> None:

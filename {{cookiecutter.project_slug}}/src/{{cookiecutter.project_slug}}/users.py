@@ -22,7 +22,7 @@ from .errors import wants_html
 from .models import LARGEST_ID, NAME_LENGTH, User
 
 # no control characters, and no halves of a pair, which are no text
-NAME = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{NAME_LENGTH}}}")
+NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 DIGITS = re.compile("0|[1-9][0-9]{0,18}")
 TYPES = ("text/plain", "application/json")
 PAGE, LARGEST_PAGE = 100, 1000
@@ -90,6 +90,6 @@ def given_name() -> str:
     body = request.get_json() if request.is_json else request.form
     name = body.get("name") if isinstance(body, dict) else None
     name = name.strip() if isinstance(name, str) else ""
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or len(name) > NAME_LENGTH:
         abort(400, f"name: 1 to {NAME_LENGTH} characters, none of them control characters")
     return name

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Engine
 
 from ...options import is_memory
 from ..server import place
-from . import Command, output
+from . import Command, output, overload
 from .latency import far_away
 from .measure import rounds, variants
 from .promises import own_creator
@@ -65,14 +65,18 @@ def command(
     threads = threads or current_app.extensions["pool"].settings["WEB_THREADS"]
     with detour(engine, far):
         results = run(path, threads, number, seconds)
+    past = overload.past_capacity(path, threads, seconds / 3)
     away = f", database {far:g} ms away" if far else ""
     title = f"GET {path} by {threads} threads of one process{away}"
     if form == "json":
-        output.dump({"path": path, "threads": threads, "latency_ms": far or 0, "results": results})
+        found = {"path": path, "threads": threads, "latency_ms": far or 0, "results": results}
+        output.dump(found | {"overload": past})
     else:
         click.echo(f"{title}, no HTTP server; {place(engine.url)}")
         click.echo(f"{number} rounds in turns after a warm-up; medians, ratio to unpooled\n")
         output.show(output.table(COLUMNS, map(_row, results)))
+        if past:
+            click.echo(f"\n{overload.sentence(past)}")
     if plot:
         draw(plot, results, title)
 

@@ -21,7 +21,7 @@ def far_away(host: str, port: int, milliseconds: float) -> Iterator[int]:
     command = [sys.executable, "-I", __file__, host, str(port), str(milliseconds)]
     pipe = subprocess.PIPE
     # in a group of its own, as Ctrl-C is for its parent
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, process_group=0) as process:  # noqa: S603
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, process_group=0) as process:
         try:
             yield int(cast(IO[bytes], process.stdout).readline())
         finally:
