@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import Pool as SQLAlchemyPool
 
-from . import commits, connecting, errors, options, reads, settings, uses, watcher
+from . import commits, connecting, errors, options, queue, reads, settings, uses, watcher
 from .observer import Observer
 from .queue_pool import FairQueuePool
 from .replicas import Replicas, make_engines
@@ -113,6 +113,7 @@ class Pool:
         resets |= replicas.keys() if "default" in resets else set()
         listen(app, db, pools, resets)
         errors.init_app(app, pools.observers)
+        queue.init_app(app, found)
 
         # what operators use; an application does without its folder
         if find_spec(".ops", __package__):

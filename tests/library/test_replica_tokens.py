@@ -64,6 +64,7 @@ def test_every_stream_of_changes_counts() -> None:
         sign(Token("0/1", 1, "", ""), salt="session"),
         sign(("0/1", 1, "", "", "more")),
     ],
+    ids=["empty", "nonsense", "text", "key", "salt", "longer"],
 )
 def test_what_was_not_signed_here_says_nothing(app: Flask, wrong: str) -> None:
     """As a header or as a cookie."""
