@@ -299,7 +299,8 @@ def _trip(request: RequestState) -> Trip:
 def make_engines(db: SQLAlchemy, app: Flask, settings: Mapping[str, Any]) -> dict[str, Engine]:
     """Make an engine for each replica, as Flask-SQLAlchemy makes those of binds."""
     urls = [make_url(url) for url in settings[SETTING] or []]
-    given = dict(db._engine_options) | (app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
+    shared = dict(db._engine_options)  # noqa: SLF001 - and below: there is no other way to them
+    given = shared | (app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
     primary, found = db.engines.get(None), {}
     for number, url in enumerate(urls, 1):
         wrong = ""
@@ -315,6 +316,6 @@ def make_engines(db: SQLAlchemy, app: Flask, settings: Mapping[str, Any]) -> dic
         if wrong:
             raise SettingError(f"{SETTING}: {wrong}")
         options = given | engine_options(url, settings, given, replica=True) | {"url": url}
-        db._apply_driver_defaults(options, app)
-        found[f"replica-{number}"] = db._make_engine(None, options, app)
+        db._apply_driver_defaults(options, app)  # noqa: SLF001
+        found[f"replica-{number}"] = db._make_engine(None, options, app)  # noqa: SLF001
     return found
