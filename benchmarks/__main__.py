@@ -62,7 +62,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def _keep(results: Results, name: str) -> None:
-    """Write the data and the block of figures; a whole run replaces the one in the documentation."""
+    """Write the data and the block of figures; a whole run replaces that of the documentation."""
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     block = markdown.block(results)
