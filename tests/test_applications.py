@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 import servers
 from flask import Flask
+from flask_pool import FairQueuePool, Pool
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, MetaData, select
-
-from flask_pool import FairQueuePool, Pool
 
 NAMES = ("blog", "messages", "shop")
 DATABASES = ("sqlite", "postgresql", "mariadb")

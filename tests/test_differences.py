@@ -9,12 +9,11 @@ import psycopg
 import pytest
 import servers
 from flask import Flask
+from flask_pool import Pool
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-
-from flask_pool import Pool
 
 
 class Base(DeclarativeBase):

@@ -20,10 +20,9 @@ import servers
 import uv
 from bake import ROOT
 from flask import Flask
+from flask_pool import Pool, settings
 from flask_sqlalchemy import SQLAlchemy
 from installing import make_environment
-
-from flask_pool import Pool, settings
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -18,11 +18,10 @@ import pytest
 import uv
 import wheel
 from bake import FOLDER, ROOT, BakedProject, bake_into, git
+from flask_pool import __version__
 from servers import wait_until
 from servers.guard import kill_tree
 from servers.workshop import free_port
-
-from flask_pool import __version__
 
 UV = uv.find_uv_bin()
 VENDORED = ROOT / FOLDER / "vendor"

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
@@ -28,10 +28,17 @@ def refuse_lost(session: Session) -> None:
 
 
 def let_go_of_lost(db: SQLAlchemy) -> None:
-    """Have the session's end send no ROLLBACK on dead connections, whose server has rolled back."""
-    if db.session.registry.has():
-        for connection in _lost(db.session()):
-            connection.invalidate()
+    """End the session; a connection that is dead needs no ROLLBACK, as its server did that."""
+    if not db.session.registry.has():
+        return
+    session = db.session()
+    for connection in _lost(session):
+        connection.invalidate()
+    try:
+        session.close()
+    except DBAPIError as error:  # it died just now
+        if not error.connection_invalidated:
+            raise
 
 
 def _lost(session: Session) -> list[Connection]:

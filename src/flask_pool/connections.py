@@ -62,19 +62,20 @@ def ask_socket(connection: Any) -> Socket:
     return Socket.DEAD if found[0][1] & DEAD_EVENTS else Socket.READABLE
 
 
-def cut(connection: Any) -> None:
-    """Put a dead socket in place of this connection's, in this process alone.
+def cut(connection: Any) -> bool:
+    """Put a dead socket in place of this connection's, in this process alone, if it has one.
 
     So whatever a child process does with a connection of its parent fails as if the server
     had gone, and nothing reaches the server.
     """
     number = descriptor(connection)
     if number is None or number < 0:
-        return
+        return False
     dead, other = socket.socketpair()
     other.close()
     os.dup2(dead.fileno(), number)
     dead.close()
+    return True
 
 
 def limit_silence(connection: Any, seconds: float) -> None:

@@ -23,6 +23,7 @@ from .observer import Observer
 RETRY_AFTER = 1  # seconds; a pool that is full or a database that restarts needs no longer
 
 REASONS = {
+    "overloaded": "The service is overloaded. Try again shortly.",
     "exhausted": "All database connections are in use. Try again shortly.",
     "unavailable": "The database is not available. Try again shortly.",
     "conflict": "Another request changed the same data. Try again.",

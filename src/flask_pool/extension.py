@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import Pool as SQLAlchemyPool
 
-from . import commits, connecting, errors, options, reads, settings, uses, watcher
+from . import commits, connecting, errors, options, queue, reads, settings, uses, watcher
 from .observer import Observer
 from .queue_pool import FairQueuePool
 from .replicas import Replicas, make_engines
@@ -63,8 +63,10 @@ class Pools:
     def another(self, name: str, poolclass: type[SQLAlchemyPool], **numbers: Any) -> Engine:
         """Return a new engine whose pool, of this class, makes connections as this one's does."""
         engine = self.engines[name]
-        own: Any = engine.pool  # its creator is the dialect's with its listeners, or the application's
-        made = create_engine(engine.url, creator=own._creator, poolclass=poolclass, **numbers)
+        own: Any = engine.pool
+        # the dialect's, which calls the listeners, or the application's
+        creator = own._creator  # noqa: SLF001
+        made = create_engine(engine.url, creator=creator, poolclass=poolclass, **numbers)
         for listener in own.dispatch.connect.listeners:
             event.listen(made, "connect", listener)
         if isinstance(made.pool, FairQueuePool):
@@ -108,8 +110,10 @@ class Pool:
             pools.replicas = Replicas(pools.engines["default"], replicas, lag)
             pools.engines |= replicas
         resets = {name or "default" for name, each in added.items() if options.RESET in each}
+        resets |= replicas.keys() if "default" in resets else set()
         listen(app, db, pools, resets)
         errors.init_app(app, pools.observers)
+        queue.init_app(app, found)
 
         # what operators use; an application does without its folder
         if find_spec(".ops", __package__):
@@ -118,7 +122,9 @@ class Pool:
         _close_at_exit()  # before ops counts for the last time
 
 
-def listen(app: Flask, db: SQLAlchemy, pools: Pools, resets: Container[str]) -> None:
+def listen(  # noqa: C901 - a list
+    app: Flask, db: SQLAlchemy, pools: Pools, resets: Container[str]
+) -> None:
     """Register every listener of the library; `resets` names the pools that it resets itself."""
     for name, engine in pools.engines.items():
         driver = engine.dialect.driver

@@ -1,7 +1,7 @@
 """What a `gunicorn.conf.py` is made of: settings, hooks and the worker class.
 
-The master loads neither Flask nor SQLAlchemy nor the service, and keeps nothing of `.env`. So SIGHUP,
-which reads the configuration again, serves new code with new settings.
+The master loads neither Flask nor SQLAlchemy nor the service, and keeps nothing of `.env`. So
+SIGHUP, which reads the configuration again, serves new code with new settings.
 """
 
 from __future__ import annotations

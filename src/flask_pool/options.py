@@ -39,7 +39,8 @@ def in_config(
     config = app.config
     keys = ("SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_BINDS")
     before = {key: config[key] for key in keys if key in config}
-    shared = dict(db._engine_options)  # what SQLAlchemy(engine_options=...) was given
+    # what SQLAlchemy(engine_options=...) was given
+    shared = dict(db._engine_options)  # noqa: SLF001
     given = shared | dict(before.get(keys[0]) or {})
     added: dict[str | None, dict[str, Any]] = {}
     uri = config.get("SQLALCHEMY_DATABASE_URI") or given.get("url")

@@ -364,9 +364,11 @@ class FairQueuePool(QueuePool):
 
     def cut(self) -> None:
         """Have whatever a child process does with its parent's connections fail in the child."""
-        for entry in list(self._entries):
-            if entry.dbapi_connection is not None:
-                cut(entry.dbapi_connection)
+        for entry in list(self._left_behind):
+            if entry.dbapi_connection is not None and cut(entry.dbapi_connection):
+                in_use = cast(Any, entry).fairy_ref
+                if in_use and in_use():  # so its session ends without an error: nothing is sent
+                    in_use().invalidate()
 
 
 class _Times:
@@ -404,8 +406,8 @@ pools: weakref.WeakSet[FairQueuePool] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for pool in list(pools):
-        pool.cut()
         pool.leave_behind()
+        pool.cut()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -14,8 +14,8 @@ from typing import Any
 from flask import current_app
 from sqlalchemy.engine import Connection, Result
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import DefaultGenerator
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, SessionTransactionOrigin
+from sqlalchemy.schema import DefaultGenerator
 
 from .requests import current
 from .sql import SET_TRANSACTION, SETS, only_reads
@@ -176,7 +176,7 @@ def before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -
         return
     mark.harmless = True
     if use.reads or use.other:  # its transaction has begun
-        use.note_other()
+        use.other = True  # the request goes on reading where it does
         return
     use.reads += 1
     mark.proven = True

@@ -125,8 +125,8 @@ def table(value: Any) -> dict[str, Any]:
 
 def database_url(value: Any) -> Any:
     """Accept a URL that SQLAlchemy can read, and the driver, if the URL names one."""
-    from sqlalchemy.engine import make_url  # noqa: PLC0415
-    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
     several = isinstance(value, str) and "," in value.partition("?")[0].rpartition("@")[2]
     if several and not value.startswith("sqlite"):  # which is a file of any name
@@ -380,7 +380,7 @@ def environment() -> Mapping[str, str]:
     command = click.get_current_context(silent=True) if click else None
     if command is None:
         return os.environ
-    from flask.cli import ScriptInfo  # noqa: PLC0415
+    from flask.cli import ScriptInfo
 
     script = command.find_object(ScriptInfo)
     if script is None or not script.load_dotenv_defaults:
@@ -393,7 +393,7 @@ def environment() -> Mapping[str, str]:
 
 def dotenv() -> dict[str, str | None]:
     """Return what `.env` and `.flaskenv` of the working directory set."""
-    from dotenv import dotenv_values  # noqa: PLC0415
+    from dotenv import dotenv_values
 
     return dotenv_values(".flaskenv") | dotenv_values(".env")
 

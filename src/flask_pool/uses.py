@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 from weakref import ref
 
@@ -38,7 +38,7 @@ LIBRARIES = (
 
 logger = logging.getLogger(__name__)
 
-_of_library: dict[CodeType, bool] = {}
+_of_library: dict[str, bool] = {}  # by file, as code objects come and go, and are slow to hash
 
 
 class Use:
@@ -163,9 +163,10 @@ def line_of(frame: FrameType) -> tuple[str, bool]:
     by_connection = False
     while frame.f_back is not None:
         code = frame.f_code
-        inside = _of_library.get(code)
+        inside = _of_library.get(code.co_filename)
         if inside is None:
-            inside = _of_library[code] = code.co_filename.startswith(LIBRARIES)
+            inside = code.co_filename.startswith(LIBRARIES)
+            _of_library[code.co_filename] = inside
         if not inside:
             break
         if code is Connection.__init__.__code__:

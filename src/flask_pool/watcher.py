@@ -91,9 +91,9 @@ class Watched:
         )
         logger.warning("leaked connection reclaimed: taken at %s", use.taker)
         pool.reclaim(entry)
-        pool.tell("replaced", "leaked")
         with suppress(Exception):
             connection.close()
+        pool.tell("replaced", "leaked")
 
     def _end_frozen(
         self,

@@ -82,7 +82,8 @@ def test_bench_says_what_a_plot_needs(pool: Pool, database: str, tmp_path: Path)
     (tmp_path / "matplotlib.py").write_text("raise ImportError")
     told = pool(database, *BENCH, "--plot", str(tmp_path / "x.svg"), PYTHONPATH=str(tmp_path))
     assert told.code == 1
-    assert re.fullmatch(r"Error: --plot needs matplotlib: pip install 'flask-pool\[plot\]'\n", told.err)
+    hint = r"Error: --plot needs matplotlib: pip install 'flask-pool\[plot\]'\n"
+    assert re.fullmatch(hint, told.err)
 
 
 def test_serving_loads_nothing_of_the_commands(project: Project) -> None:

@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
+from flask_pool import FairQueuePool, Pool
+from flask_pool.connections import Socket, ask_socket
+from flask_pool.observer import Observer
 from flask_sqlalchemy import SQLAlchemy
 from servers import MariaDB, PostgreSQL, Proxy, wait_until
 from sqlalchemy import BigInteger, ForeignKey, Integer, String, text
-from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from werkzeug.test import TestResponse
-
-from flask_pool import Pool
-from flask_pool.connections import Socket, ask_socket
-from flask_pool.observer import Observer
 
 LONG = 30  # seconds: a test that waits for as long has failed
 
@@ -77,19 +75,19 @@ class Database:
 
     def kill(self, app: Flask) -> None:
         """Close every connection of an application's pools from the server's side."""
-        entries = [
-            entry
+        found: list[Any] = [
+            entry.dbapi_connection
             for engine in app.extensions["pool"].engines.values()
+            if isinstance(engine.pool, FairQueuePool)
             for entry in engine.pool._entries
             if entry.dbapi_connection is not None
         ]
         if self.server is None:
-            for entry in entries:
-                entry.dbapi_connection.close()
+            for connection in found:
+                connection.close()
             return
         self.server.kill_backends(self.name)
-        for entry in entries:  # its connection may be gone by now
-            wait_until(lambda entry=entry: is_dead(entry.dbapi_connection), LONG, 0.005)
+        wait_until(lambda: all(map(is_dead, found)), LONG, 0.005)
 
 
 def is_dead(connection: Any) -> bool:
@@ -111,8 +109,9 @@ def on(*names: str) -> pytest.MarkDecorator:
 
 
 # what is no driver's own is shown on two; the third is left to make check
-ALL = kinds("sqlite", "postgresql") + [
-    pytest.param("mariadb", marks=[pytest.mark.needs("mariadb"), pytest.mark.repeat])
+ALL = [
+    *kinds("sqlite", "postgresql"),
+    pytest.param("mariadb", marks=[pytest.mark.needs("mariadb"), pytest.mark.repeat]),
 ]
 
 
@@ -190,7 +189,7 @@ def run(app: Flask, view: Callable[[], object], method: str = "GET") -> Any:
 
 
 @pytest.fixture
-def tables(database: Database) -> Iterator[None]:
+def tables(database: Database) -> None:
     """Have the tests' tables there, and empty."""
     app = Flask("tables")
     app.config["SQLALCHEMY_DATABASE_URI"] = database.url()
@@ -202,7 +201,6 @@ def tables(database: Database) -> Iterator[None]:
             connection.execute(text("DELETE FROM pool_parts"))
             connection.execute(text("DELETE FROM pool_items"))
         own.engine.dispose()
-    yield
 
 
 @pytest.fixture
@@ -221,7 +219,7 @@ def single(make_app: Make, tables: None) -> Flask:
 
 
 @pytest.fixture
-def engine(app: Flask) -> Engine:
+def engine(app: Flask) -> Any:
     """The application's engine."""
     return engine_of(app)
 
@@ -255,7 +253,8 @@ class Seen(Observer):
         pools = app.extensions["pool"]
         pools.observers.append(self)
         for engine in pools.engines.values():
-            engine.pool.observers.append(self)
+            if isinstance(engine.pool, FairQueuePool):
+                engine.pool.observers.append(self)
 
     def unavailable(self, reason: str) -> None:
         self.reasons.append(reason)

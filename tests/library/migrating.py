@@ -16,11 +16,10 @@ from typing import Any
 from bake import ROOT
 from flask import Flask
 from flask_migrate import Migrate
+from flask_pool import Pool
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
-
-from flask_pool import Pool
 
 ENV = "from flask_pool import migrations\n\nmigrations.run()\n"
 TEMPLATE = next(ROOT.glob("*/src/*/migrations"))

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, g
-from sqlalchemy import event, func, insert, select, text
+from flask import Flask
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -19,7 +19,6 @@ from .conftest import (
     Seen,
     answer,
     db,
-    engine_of,
     on,
     run,
     store,

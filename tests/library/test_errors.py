@@ -12,14 +12,14 @@ from typing import Any
 import psycopg
 import pytest
 from flask import Flask, got_request_exception
+from flask_pool import errors
+from flask_pool.errors import REASONS, ConnectionReclaimed, reason_of
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
-from flask_pool.errors import REASONS, ConnectionReclaimed, PoolExhausted, TooManyWaiting, reason_of
-
-from .conftest import Database, Item, Make, Seen, answer, db, engine_of, on, run, store
+from .conftest import LONG, Database, Item, Make, Seen, answer, db, engine_of, on, run, store
 
 METHODS = pytest.mark.parametrize("method", ["GET", "POST"])
 
@@ -46,6 +46,15 @@ def test_an_exhausted_pool_is_503_and_then_all_is_well(make_app: Make, method: s
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert REASONS["exhausted"] in refused.text
     assert seen.reasons == []  # counted where it is raised: by the pool
+    assert answer(app, ask).text == "1"
+
+
+def test_too_many_waiters_are_503_at_once(make_app: Make) -> None:
+    app = make_app(SQLALCHEMY_POOL_TIMEOUT=LONG, SQLALCHEMY_MAX_WAITING=0)
+
+    refused = exhausted(app)
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert answer(app, ask).text == "1"
 
 
@@ -120,14 +129,14 @@ def test_an_applications_own_503_page_is_shown(make_app: Make, handled: Any) -> 
 
 
 @on("sqlite")
-@pytest.mark.parametrize("handled", [PoolTimeoutError, PoolExhausted])
+@pytest.mark.parametrize("handled", [PoolTimeoutError, errors.TimeoutError])
 def test_an_applications_own_handler_of_a_full_pool_is_asked(make_app: Make, handled: Any) -> None:
     app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
     app.register_error_handler(handled, lambda error: (type(error).__name__, 429))
 
     refused = exhausted(app)
 
-    assert (refused.status_code, refused.text) == (429, "PoolExhausted")
+    assert (refused.status_code, refused.text) == (429, "TimeoutError")
 
 
 def test_after_a_failure_the_next_request_finds_a_clean_session(app: Flask, engine: Any) -> None:
@@ -151,7 +160,7 @@ def test_error_trackers_see_what_they_saw_before(make_app: Make) -> None:
     exhausted(app)
     answer(app, lambda: db.session.execute(text("SELEC 1")))
 
-    assert sent[0] == "PoolExhausted"
+    assert sent[0] == "TimeoutError"
     assert len(sent) == 2
 
 
@@ -165,7 +174,11 @@ def test_a_router_of_its_own_answers_503_too(make_app: Make) -> None:
             return ask()
         except HTTPException as error:
             headers = dict(error.get_response().headers)
-            return {"message": error.description}, error.code, {"Retry-After": headers["Retry-After"]}
+            return (
+                {"message": error.description},
+                error.code,
+                {"Retry-After": headers["Retry-After"]},
+            )
 
     refused = exhausted(app, view)
 
@@ -195,8 +208,10 @@ def test_a_resource_of_flask_restx_answers_503(make_app: Make) -> None:
     assert app.test_client().get("/resource").json == "1"
 
 
-@pytest.mark.parametrize("kind", [PoolExhausted, TooManyWaiting])
-def test_the_pools_own_errors_are_sqlalchemys_and_werkzeugs(kind: type[PoolExhausted]) -> None:
+@pytest.mark.parametrize("kind", [errors.TimeoutError, errors.TooManyWaiting])
+def test_the_pools_own_errors_are_sqlalchemys_and_werkzeugs(
+    kind: type[errors.TimeoutError],
+) -> None:
     error = kind("no connection")
     again = pickle.loads(pickle.dumps(error))  # noqa: S301
 

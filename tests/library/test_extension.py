@@ -14,12 +14,11 @@ import psycopg
 import pymysql
 import pytest
 from flask import Flask
+from flask_pool import FairQueuePool, Pool
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, select, text
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
-
-from flask_pool import FairQueuePool, Pool
 
 from .conftest import (
     LONG,
@@ -159,7 +158,9 @@ def test_a_bind_has_the_promises_of_the_first(
 ) -> None:
     own = make_app().config[URI]
     app, apart = Flask("binds"), SQLAlchemy()
-    app.config.update({URI: "sqlite://", BINDS: {"other": own}, "SQLALCHEMY_STATEMENT_TIMEOUT": 7.5})
+    app.config.update(
+        {URI: "sqlite://", BINDS: {"other": own}, "SQLALCHEMY_STATEMENT_TIMEOUT": 7.5}
+    )
 
     class There(apart.Model):  # type: ignore[name-defined, misc]
         __tablename__ = "pool_items"
@@ -171,10 +172,10 @@ def test_a_bind_has_the_promises_of_the_first(
 
     @app.get("/")
     def view() -> str:
-        found = apart.session.scalars(select(There.name)).all()
+        found = list(apart.session.scalars(select(There.name)))
         if database.kind == "postgresql":
             database.kill(app)
-            found += apart.session.scalars(select(There.name)).all()
+            found += apart.session.scalars(select(There.name))
         return ",".join(found)
 
     with app.app_context():
@@ -257,7 +258,7 @@ def test_a_connect_listener_of_the_application_changes_the_password(
 ) -> None:
     """Situation 5: credentials that change."""
     url = make_url(database.url())
-    wrong = url.set(password="old").render_as_string(hide_password=False)  # noqa: S106
+    wrong = url.set(password="old").render_as_string(hide_password=False)
     calls: list[Any] = []
 
     def token(dialect: Any, record: Any, cargs: Any, cparams: dict[str, Any]) -> None:

@@ -11,10 +11,9 @@ import servers
 from flask import Flask, json
 from flask.testing import FlaskClient
 from flask_migrate import Migrate, upgrade
+from flask_pool import Pool, health
 from flask_sqlalchemy import SQLAlchemy
 from werkzeug.exceptions import HTTPException
-
-from flask_pool import Pool, health
 
 from .migrating import Folder
 

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from flask_pool.errors import ConnectionReclaimed
 from servers import wait_until
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
-
-from flask_pool.errors import ConnectionReclaimed
 
 from .conftest import LONG, Item, Make, Seen, answer, db, engine_of, on, run, stored
 
@@ -163,7 +162,8 @@ def test_a_leak_with_a_statement_that_runs_is_left_alone(make_app: Make) -> None
     answer(app, take).close()
     job = Thread(target=lambda: kept[0].scalar(text("SELECT pg_sleep(2.5)")))
     job.start()
-    wait_until(lambda: kept[0].connection.info.transaction_status.name == "ACTIVE", LONG)
+    driver = kept[0].connection.driver_connection
+    wait_until(lambda: driver.info.transaction_status.name == "ACTIVE", LONG)
 
     assert answer(app, ask).status_code == 503
 
@@ -236,9 +236,7 @@ def test_a_stream_that_forgets_its_connection_is_named_at_its_end(
     assert len(leaks(caplog)) == 1
 
 
-def test_a_request_that_fails_is_told_of_too(
-    app: Flask, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_request_that_fails_is_told_of_too(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     app.testing = False
 
     def view() -> None:

@@ -14,10 +14,9 @@ import flask_migrate
 import pytest
 import servers
 from flask_migrate import current, downgrade, stamp, upgrade
+from flask_pool import schema_changes
 from sqlalchemy import create_engine, event, exc
 from sqlalchemy.pool import NullPool
-
-from flask_pool import schema_changes
 
 from .migrating import LIMIT, Folder, application, applied, deployment, rows
 

@@ -60,7 +60,10 @@ def test_a_noticed_pooler_is_connected_to_once_each_time(make_app: Make, behind:
     app = make_app(behind)
     attempts: list[Any] = []
     run(app, names)
-    event.listen(engine_of(app), "do_connect", lambda *arguments: attempts.append(arguments) and None)
+
+    @event.listens_for(engine_of(app), "do_connect")
+    def note(*arguments: Any) -> None:
+        attempts.append(arguments)
 
     with engine_of(app).connect(), engine_of(app).connect(), engine_of(app).connect():
         pass

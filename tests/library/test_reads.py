@@ -1,4 +1,4 @@
-"""Reads without a transaction: their round trips, what is never proven, and what a failed one leaves."""
+"""Reads without a transaction: round trips, what is never proven, and what a failed one leaves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from flask import Flask, g, stream_with_context
-from sqlalchemy import event, func, insert, literal, select, text
+from sqlalchemy import event, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -28,10 +28,10 @@ from .conftest import (
     on,
     run,
     store,
-    stored,
 )
 
 URI = "SQLALCHEMY_DATABASE_URI"
+
 
 def read() -> Any:
     return db.session.scalars(select(Item.name).order_by(Item.id)).all()
@@ -43,9 +43,7 @@ def add() -> None:
 
 
 @pytest.fixture
-def trips(
-    make_app: Make, database: Database, proxy: OpenProxy, tables: None
-) -> Callable[..., int]:
+def trips(make_app: Make, database: Database, proxy: OpenProxy, tables: None) -> Callable[..., int]:
     """Count the round trips of a request on a connection that is there."""
     counting = proxy(database.server.port)
     app = make_app(database.url(counting.port))
@@ -90,9 +88,7 @@ def test_a_safe_request_reads_without_a_transaction(app: Flask) -> None:
 
 
 @on("postgresql")
-def test_a_read_leaves_no_lock_on_its_table(
-    app: Flask, database: Database, make_app: Make
-) -> None:
+def test_a_read_leaves_no_lock_on_its_table(app: Flask, database: Database, make_app: Make) -> None:
     """DDL of others need not wait for the request's end."""
 
     def view() -> None:
@@ -269,9 +265,7 @@ def test_a_listener_of_the_application_that_sets_the_level_counts(
         "SET default_transaction_isolation = 'repeatable read'",
     ],
 )
-def test_the_level_is_asked_again_after_a_set(
-    make_app: Make, tables: None, statement: str
-) -> None:
+def test_the_level_is_asked_again_after_a_set(make_app: Make, tables: None, statement: str) -> None:
     app = make_app(SQLALCHEMY_POOL_SIZE=1, SQLALCHEMY_MAX_OVERFLOW=0)
 
     def change() -> object:

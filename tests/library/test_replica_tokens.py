@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from flask_sqlalchemy import SQLAlchemy
-from itsdangerous import TimestampSigner, URLSafeTimedSerializer
-
 from flask_pool.extension import Pool
 from flask_pool.replicas.positions import covers, parse
 from flask_pool.replicas.tokens import Token, told
 from flask_pool.settings import SettingError
+from flask_sqlalchemy import SQLAlchemy
+from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -65,6 +64,7 @@ def test_every_stream_of_changes_counts() -> None:
         sign(Token("0/1", 1, "", ""), salt="session"),
         sign(("0/1", 1, "", "", "more")),
     ],
+    ids=["empty", "nonsense", "text", "key", "salt", "longer"],
 )
 def test_what_was_not_signed_here_says_nothing(app: Flask, wrong: str) -> None:
     """As a header or as a cookie."""

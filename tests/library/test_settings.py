@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -10,9 +11,8 @@ import pytest
 from bake import FOLDER, ROOT
 from click.testing import CliRunner
 from flask import Flask
-from flask_sqlalchemy import SQLAlchemy
-
 from flask_pool import Pool, settings
+from flask_sqlalchemy import SQLAlchemy
 
 URI, URL = "SQLALCHEMY_DATABASE_URI", "DATABASE_URL"
 WRONG: dict[str, tuple[object, ...]] = {
@@ -155,6 +155,12 @@ def test_an_application_with_a_wrong_value_ends_a_command_in_one_line() -> None:
 def test_a_servers_master_loads_no_more_than_it_needs() -> None:
     heavy = "{n.partition('.')[0] for n in sys.modules} & {'flask', 'sqlalchemy', 'click'}"
     code = f"import sys, flask_pool.settings, flask_pool; print({heavy}, flask_pool.__version__)"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
 
     assert done.stdout.startswith("set() ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from flask_pool.sql import LONGEST, only_reads
 
 HARMLESS = [

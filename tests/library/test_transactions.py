@@ -1,4 +1,4 @@
-"""When a transaction begins, and what views and other code see of it: as on the plain application."""
+"""When a transaction begins, and what code sees of it: as on the plain application."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def test_kept_alive_clients_starve_no_newcomers(
         for thread in threads:
             thread.join()
     assert done.statuses[0] == done.statuses[-1] == 0  # nobody left, nobody was cut off
-    assert done.statuses[200] > 5
-    assert kept[200] > 60
+    assert done.statuses[200] > 0  # who is refused asks again at once: a retry storm
+    assert kept[200] > 40
     assert kept[-1] == 0
 
 

@@ -8,7 +8,6 @@ import time
 
 import pytest
 from bake import ROOT
-
 from flask_pool import queue
 
 

@@ -120,7 +120,7 @@ def test_probes_find_their_way_past_slow_views(folder: Path) -> None:
 
 def test_what_waited_while_a_worker_started_is_served(folder: Path) -> None:
     """A wait that began before the worker could serve is no overload."""
-    with serve(folder, wait=False) as service:
+    with serve(folder, wait=False, STARTS_IN="3") as service:
         wait_for(lambda: bool(service.connect()))
         first = service.ask("/wait")
         assert read_answer(first)[0] == 200

@@ -7,13 +7,12 @@ from typing import Any
 
 from flask import Flask
 from flask.typing import ResponseReturnValue
+from flask_pool import Pool
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import ForeignKey, Integer, String
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase
 from werkzeug.test import TestResponse
-
-from flask_pool import Pool
 
 PLAIN, POOL = "plain", "pool"
 SIDES = (PLAIN, POOL)

@@ -124,7 +124,7 @@ def _is_open() -> bool:
     """Tell whether this process holds the lock of its folder."""
     try:
         held = os.fstat(int(os.environ[DESCRIPTOR]))
-        return os.path.samestat(held, os.stat(f"{os.environ[VARIABLE]}/master.lock"))
+        return os.path.samestat(held, Path(os.environ[VARIABLE], "master.lock").stat())
     except (KeyError, ValueError, OSError):
         return False
 
@@ -200,7 +200,7 @@ class ValuesFile:
         self._file: Any = None
         self._map: Any = None
         with suppress(OSError):
-            self._file = open(filename, "w+b", buffering=0)  # noqa: SIM115
+            self._file = Path(filename).open("w+b", buffering=0)  # noqa: SIM115
             self._grow()
 
     def read_value(self, key: str) -> tuple[float, float]:

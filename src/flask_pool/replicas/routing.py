@@ -18,13 +18,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from ..connections import USE
 from ..errors import reason_of
 from ..options import driver_of, engine_options
 from ..reads import Read, invoke, send
 from ..requests import RequestState, current
 from ..settings import SettingError
 from ..sql import only_reads
-from ..connections import USE
 from ..uses import Use
 from .positions import QUESTIONS, UNKNOWN, ask, covers
 from .servers import PATIENCE, SELDOM, SOON, History, Server, is_foreign, stamp
@@ -112,11 +112,11 @@ class Replicas:
         if "bind" in arguments or state.session.get_bind(**arguments) is not primary:
             return send(state, Read())
         trip = _trip(request)
-        statement: Any = state.statement
-        cached = statement._generate_cache_key()  # noqa: SLF001 - as SQLAlchemy documents it
-        key = cached.key if cached else None
+        # as SQLAlchemy's documentation has it, in the example of dogpile.cache
+        make_key = getattr(state.statement, "_generate_cache_key", lambda: None)
+        key = getattr(make_key(), "key", None)
         may_leave = self._may_leave(state, request, trip)
-        if not may_leave or not self._only_reads(statement, key):
+        if not may_leave or not self._only_reads(state.statement, key):
             trip.source = self.primary
         elif trip.source is None:
             trip.source = self.choose(trip.token)
@@ -299,7 +299,8 @@ def _trip(request: RequestState) -> Trip:
 def make_engines(db: SQLAlchemy, app: Flask, settings: Mapping[str, Any]) -> dict[str, Engine]:
     """Make an engine for each replica, as Flask-SQLAlchemy makes those of binds."""
     urls = [make_url(url) for url in settings[SETTING] or []]
-    given = dict(db._engine_options) | (app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
+    given = dict(db._engine_options)  # noqa: SLF001 - what SQLAlchemy() was given
+    given |= app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}
     primary, found = db.engines.get(None), {}
     for number, url in enumerate(urls, 1):
         wrong = ""
@@ -315,6 +316,6 @@ def make_engines(db: SQLAlchemy, app: Flask, settings: Mapping[str, Any]) -> dic
         if wrong:
             raise SettingError(f"{SETTING}: {wrong}")
         options = given | engine_options(url, settings, given, replica=True) | {"url": url}
-        db._apply_driver_defaults(options, app)
-        found[f"replica-{number}"] = db._make_engine(None, options, app)
+        db._apply_driver_defaults(options, app)  # noqa: SLF001
+        found[f"replica-{number}"] = db._make_engine(None, options, app)  # noqa: SLF001
     return found

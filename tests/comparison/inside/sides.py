@@ -7,12 +7,11 @@ from typing import Any
 
 import tables
 from flask import Flask
+from flask_pool import Pool
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import DeclarativeBase
-
-from flask_pool import Pool
 
 PLAIN, POOL = "plain", "pool"
 SIZE, OVERFLOW, PATIENCE, STATEMENT_TIMEOUT = 2, 8, 1, 5

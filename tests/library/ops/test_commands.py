@@ -12,6 +12,7 @@ from threading import Event, Thread
 from time import sleep
 from typing import Any
 
+import flask_pool as pool
 import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
@@ -20,7 +21,6 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import QueuePool
 from werkzeug.serving import make_server
 
-import flask_pool as pool
 from library.conftest import Item, Make, db
 
 COMMANDS = ["trace", "status", "check", "plan", "bench"]

@@ -17,18 +17,18 @@ from threading import Event, Thread
 from time import monotonic, sleep
 from typing import Any
 
+import flask_pool as pool
 import pytest
 from bake import FOLDER, ROOT
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_pool import FairQueuePool
 from prometheus_client import REGISTRY
 from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-import flask_pool as pool
-from flask_pool import FairQueuePool
 from library.conftest import Make, db
 
 OPERATOR = {"Authorization": "Bearer operator"}

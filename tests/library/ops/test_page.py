@@ -11,14 +11,14 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+import flask_pool as pool
 import pytest
 from flask import Blueprint, Flask, url_for
 from flask.testing import FlaskClient
+from flask_pool import Pool
 from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine, make_url
 
-import flask_pool as pool
-from flask_pool import Pool
 from library.conftest import Make, db
 
 OPERATOR = {"Authorization": "Bearer operator"}

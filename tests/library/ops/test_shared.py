@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 from time import sleep
 
-import pytest
-
 import flask_pool as pool
+import pytest
 
 SHARED = Path(pool.__file__).parent / "ops" / "shared.py"
 # a server in a few lines: it loads the file by its path, and forks workers that count

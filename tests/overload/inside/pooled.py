@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 
 from flask import Flask
-from flask_sqlalchemy import SQLAlchemy
-
 from flask_pool import Pool
+from flask_sqlalchemy import SQLAlchemy
 
 app = Flask(__name__)
 app.config.update(

@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 
 from flask import Flask, request
-
 from flask_pool import queue
 
+time.sleep(float(os.environ.get("STARTS_IN", "0")))
 app = Flask(__name__)
 if os.environ.get("MIDDLEWARE"):
     app.wsgi_app = queue.Middleware(app.wsgi_app)  # type: ignore[method-assign]

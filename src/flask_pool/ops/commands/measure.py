@@ -85,7 +85,7 @@ def rounds(
     found: list[Variant], path: str, threads: int, number: int, seconds: float
 ) -> Iterator[str]:
     """Measure each variant in each round, in turns forwards and backwards; the first warms up."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     in_use: dict[str | None, Engine] = app.extensions["sqlalchemy"].engines
     own = dict(in_use)
     try:

@@ -96,7 +96,7 @@ def own_url() -> str:
 
 def ask(url: str) -> dict[str, Any]:
     """Return the service's /pool.json; ClickException in one line if there is none."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     page = f"{url.rstrip('/')}{prefix(app) or ''}/pool.json"
     if "@" in page:
         raise click.ClickException("--url: without user and password; OPS_TOKEN is sent")
