@@ -62,11 +62,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def _keep(results: Results, name: str) -> None:
-<<<<<<< HEAD
-    """Write the data and the block of figures; a whole run replaces that of the documentation."""
-=======
     """Write the data and the block of figures; a whole run replaces the documentation's."""
->>>>>>> next
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     block = markdown.block(results)
