@@ -29,7 +29,8 @@ COLOURS = {
 LINES = {0: "-", 1: "--", 5: ":"}  # by milliseconds each way
 INK, PALE = "#1f2933", "#6b7785"
 STYLE: Any = {
-    "font.family": "DejaVu Sans",
+    # where the reader has no DejaVu Sans
+    "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 9,
     "text.color": INK,
     "axes.labelcolor": PALE,
@@ -42,6 +43,7 @@ STYLE: Any = {
     "xtick.color": PALE,
     "ytick.color": PALE,
     "grid.color": "#eceff3",
+    "svg.fonttype": "none",  # text, and no outlines of it
     "svg.hashsalt": "flask-pool",
 }
 Value = Callable[[dict[str, Any]], float]

@@ -98,7 +98,7 @@ def _refused(axes: Axes, found: Found) -> None:
 
 
 def _waits(axes: Axes, found: Found) -> None:
-    axes.set_title("... seconds that who is next has waited")
+    axes.set_title("... seconds that the next one has waited")
     _moments(axes, found, 2, 1, 130)
     axes.set_ylim(0, 24)
     for number, (name, colour) in enumerate(RESTARTS.values()):
