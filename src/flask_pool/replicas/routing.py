@@ -299,13 +299,8 @@ def _trip(request: RequestState) -> Trip:
 def make_engines(db: SQLAlchemy, app: Flask, settings: Mapping[str, Any]) -> dict[str, Engine]:
     """Make an engine for each replica, as Flask-SQLAlchemy makes those of binds."""
     urls = [make_url(url) for url in settings[SETTING] or []]
-<<<<<<< HEAD
-    given = dict(db._engine_options)  # noqa: SLF001 - what SQLAlchemy() was given
-    given |= app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}
-=======
     shared = dict(db._engine_options)  # noqa: SLF001 - and below: there is no other way to them
     given = shared | (app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
->>>>>>> refs/heads/replicas
     primary, found = db.engines.get(None), {}
     for number, url in enumerate(urls, 1):
         wrong = ""

@@ -160,7 +160,7 @@ class Server:
                     connection.invalidate()  # the next one may find another server
         return found
 
-    def greet(self, connection: Any, record: ConnectionPoolEntry) -> None:  # noqa: ARG002
+    def greet(self, connection: Any, record: ConnectionPoolEntry) -> None:
         """Learn from a new connection whether the server was started anew; listens to `connect`."""
         before, found = self.key, None
         with suppress(Exception):  # of any driver; a look will tell
