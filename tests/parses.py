@@ -12,6 +12,8 @@ from bake import BakedProject
 from dotenv import dotenv_values
 
 LEFTOVER = re.compile(r"(?<!\$)\{\{|\{%|\{#|\bcookiecutter\.\w")
+OURS = re.compile("cookiecutter")
+OTHER_TEMPLATES = ("ops/alerts.yml", "ops/dashboard.json")  # Prometheus' and Grafana's, in braces
 
 
 def assert_parses(project: BakedProject) -> None:
@@ -58,6 +60,7 @@ def env(project: BakedProject, name: str = ".env") -> dict[str, str]:
 def leftovers(project: BakedProject) -> dict[str, str]:
     """Return the first piece of template code in each file that has one."""
     # the service's own pages are Jinja templates
-    names = (name for name in texts(project) if "/templates/" not in name)
-    found = {name: LEFTOVER.search(project.text(name)) for name in names}
+    names = [name for name in texts(project) if "/templates/" not in name]
+    patterns = {name: OURS if name in OTHER_TEMPLATES else LEFTOVER for name in names}
+    found = {name: pattern.search(project.text(name)) for name, pattern in patterns.items()}
     return {name: match.group() for name, match in found.items() if match}

@@ -22,6 +22,8 @@ from threading import local
 from time import monotonic
 from typing import Any, Protocol
 
+from gunicorn.http.body import Body  # type: ignore[import-untyped, unused-ignore]
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped, unused-ignore]
 from gunicorn.workers import gthread  # type: ignore[import-untyped, unused-ignore]
 
 from . import queue
@@ -61,7 +63,7 @@ NEEDS = (
 )
 # attributes of a worker, too: .alive .cfg .sockets .log .poller .tpool .nr_conns
 # .worker_connections .max_keepalived, and .keepalived_conns (24 and newer) or ._keep, which
-# handle_request counts
+# handle_request counts; of gunicorn.http: body.Body(reader) and errors.ParseException
 INITS = hasattr(gthread.ThreadWorker, "set_accept_enabled")  # handle() calls conn.init(); not in 23
 
 
@@ -99,6 +101,22 @@ class Client:
     began: float = 0.0  # when one of them took it
     answered: float | None = None  # when its last request was answered
     deadline: float = 0.0  # when it is closed, if nothing happens
+
+
+class _Chunks:
+    """A chunked body. Malformed chunks, which gunicorn finds while a view reads, are 400."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int) -> bytes:
+        try:
+            data: bytes = self._body.read(size)
+        except ParseException as error:
+            from werkzeug.exceptions import BadRequest  # not in the master
+
+            raise BadRequest("The body is not chunked correctly.") from error
+        return data
 
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
@@ -449,6 +467,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         if wait is not None or told is not None:
             environ[queue.WAITED] = max(wait or 0.0, told or 0.0)
             RULE.count_wait(environ[queue.WAITED])
+        if "HTTP_TRANSFER_ENCODING" in environ:
+            environ["wsgi.input"] = Body(_Chunks(environ["wsgi.input"]))
         return app(environ, start_response)
 
     def _collect(self, _: Any) -> None:
