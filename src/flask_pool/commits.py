@@ -20,35 +20,42 @@ IN_TRANSACTION = 0x0001  # SERVER_STATUS_IN_TRANS of MySQL's protocol
 
 def refuse_lost(session: Session) -> None:
     """Raise before COMMIT is sent on a dead connection; listens to `before_commit`."""
-    for connection in _lost(session):
-        driver: Any = connection.dialect.loaded_dbapi
-        error = driver.OperationalError(HUNG_UP)
-        connection.invalidate(error)
-        raise OperationalError("COMMIT", None, error, connection_invalidated=True)
+    for connection, _ in _open(session):
+        if _is_lost(connection):
+            driver: Any = connection.dialect.loaded_dbapi
+            error = driver.OperationalError(HUNG_UP)
+            connection.invalidate(error)
+            raise OperationalError("COMMIT", None, error, connection_invalidated=True)
 
 
 def let_go_of_lost(db: SQLAlchemy) -> None:
     """End the session; a connection that is dead needs no ROLLBACK, as its server did that."""
     if not db.session.registry.has():
         return
-    session = db.session()
-    for connection in _lost(session):
-        connection.invalidate()
-    try:
-        session.close()
-    except DBAPIError as error:  # it died just now
-        if not error.connection_invalidated:
-            raise
+    session, in_transaction = db.session(), False
+    for connection, use in _open(session):
+        if _is_lost(connection):
+            connection.invalidate()
+        elif use.other or connection.dialect.driver != "psycopg":  # which sends none after reads
+            in_transaction = True
+    if in_transaction:
+        try:
+            session.close()
+        except DBAPIError as error:  # it died just now
+            if not error.connection_invalidated:
+                raise
 
 
-def _lost(session: Session) -> list[Connection]:
+def _open(session: Session) -> list[tuple[Connection, Use]]:
     return [
-        connection
-        for connection, _ in session.info.get(USES, ())
-        if not connection.closed
-        and not connection.invalidated
-        and ask_socket(connection.connection.driver_connection) is Socket.DEAD
+        (connection, use)
+        for connection, use in session.info.get(USES, ())
+        if not connection.closed and not connection.invalidated
     ]
+
+
+def _is_lost(connection: Connection) -> bool:
+    return ask_socket(connection.connection.driver_connection) is Socket.DEAD
 
 
 def reset(

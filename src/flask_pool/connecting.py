@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import ssl
 from typing import Any
 
 from sqlalchemy.engine import Dialect, Engine
@@ -21,6 +22,8 @@ REFUSED = "unsupported startup parameter"
 HANDSHAKE = "flask_pool.handshake"
 
 logger = logging.getLogger(__name__)
+
+_refusing = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Hosts:
@@ -105,6 +108,16 @@ def limit_pymysql(settings: Settings, connection: Any, record: ConnectionPoolEnt
             f"SET SESSION /*M!100101 max_statement_time={timeout:g} */"
             f"/*!50708 max_execution_time={int(timeout * 1000)} */"
         )
+
+
+def forget_tls_errors(connection: Any, record: ConnectionPoolEntry, proxy: Any) -> None:
+    """Empty OpenSSL's queue of errors, which a dead TLS connection of this thread may have left.
+
+    CPython would raise them from the next connection: github.com/python/cpython/issues/148594.
+    """
+    if isinstance(getattr(connection, "_sock", None), ssl.SSLSocket):
+        with contextlib.suppress(ssl.SSLError):
+            _refusing.set_ciphers("none")
 
 
 def prepare_sqlite(connection: Any, record: ConnectionPoolEntry) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import ssl
 from contextlib import suppress
 from enum import Enum
 from typing import Any
@@ -22,8 +21,6 @@ RECLAIMED = "flask_pool.reclaimed"
 SHUT_DOWN = "flask_pool.shut_down"
 
 DEAD_EVENTS = RDHUP | getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
-
-_refusing = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Socket(Enum):
@@ -97,13 +94,3 @@ def limit_silence(connection: Any, seconds: float) -> None:
             if hasattr(socket, name):  # by system
                 with suppress(OSError):
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-def forget_tls_errors(connection: Any) -> None:
-    """Empty OpenSSL's queue of errors, which a dead TLS connection of this thread may have left.
-
-    CPython would raise them from the next connection: github.com/python/cpython/issues/148594.
-    """
-    if isinstance(getattr(connection, "_sock", None), ssl.SSLSocket):
-        with suppress(ssl.SSLError):
-            _refusing.set_ciphers("none")

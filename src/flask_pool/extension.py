@@ -140,6 +140,8 @@ def listen(  # noqa: C901 - a list
             event.listen(engine, "do_connect", connecting.limit_handshake)
             limit = partial(connecting.limit_pymysql, pools.settings)
             event.listen(engine, "connect", limit, insert=True)
+            # no error of a connection that died before
+            event.listen(engine, "checkout", connecting.forget_tls_errors)
         if name in resets:  # no ROLLBACK that its session has sent
             event.listen(engine, "reset", partial(commits.reset, engine.dialect))
         # what happens to connections

@@ -214,6 +214,8 @@ class Middleware:
         if WAITED in environ:  # the worker knows, and has decided
             return self.app(environ, start_response)
         sock = next((environ[key] for key in SOCKETS if environ.get(key)), None)
+        if sock is None and "HTTP_X_REQUEST_START" not in environ:
+            return self.app(environ, start_response)
         told = since_start(environ.get("HTTP_X_REQUEST_START"))
         wait = waited(sock)
         if sock is not None and wait is None:

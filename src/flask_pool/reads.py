@@ -18,7 +18,7 @@ from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, Session
 from sqlalchemy.schema import DefaultGenerator
 
 from .requests import current
-from .sql import SET_TRANSACTION, SETS, only_reads
+from .sql import SET_TRANSACTION, may_set_isolation, only_reads
 from .uses import Use, put_back, use_of
 
 READ = "flask_pool_read"  # the execution option, and what the session is doing
@@ -202,7 +202,7 @@ def _note_other(use: Use, connection: Connection, cursor: Any, statement: str) -
         with cursor.connection.cursor() as own:
             own.execute("SELECT 1")  # it comes too late, as after any read
     use.note_other()
-    if SETS.match(statement):
+    if may_set_isolation(statement):
         connection.info.pop(LEVEL, None)
 
 

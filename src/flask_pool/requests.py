@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import has_request_context, request
+from flask import request
 
 KEY = "flask_pool.request"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}  # RFC 9110, section 9.2.1; TRACE is never routed
@@ -13,10 +13,11 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}  # RFC 9110, section 9.2.1; TRACE is n
 class RequestState:
     """What a request did with the database."""
 
-    __slots__ = ("answered", "safe", "trip", "unproven", "uses")
+    __slots__ = ("answered", "route", "safe", "trip", "unproven", "uses")
 
     def __init__(self, *, safe: bool) -> None:
         self.safe = safe
+        self.route = ""  # as soon as it is known
         self.answered = False  # there is a response, whose end is the request's
         self.uses: set[Any] = set()  # of connections that are not returned yet
         self.unproven = False  # more than proven reads was sent
@@ -25,10 +26,14 @@ class RequestState:
 
 def current() -> RequestState | None:
     """Return the state of the current request, if there is one."""
-    if not has_request_context():
+    try:
+        now = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    except RuntimeError:
         return None
-    environ = request.environ
+    environ = now.environ
     found: RequestState | None = environ.get(KEY)
     if found is None:
         found = environ[KEY] = RequestState(safe=environ["REQUEST_METHOD"] in SAFE_METHODS)
+    if not found.route and now.url_rule is not None:
+        found.route = now.url_rule.rule
     return found

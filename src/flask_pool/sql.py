@@ -42,11 +42,14 @@ TYPES = frozenset(
     """.split()
 )
 FIRST = re.compile(r"[\s(]*(SELECT|WITH)\b", re.IGNORECASE)
-# these may change the isolation of later transactions
-SETS = re.compile(
-    r"\s*(SET|RESET|DISCARD)\b|.*\b(set_config|isolation)\b", re.IGNORECASE | re.DOTALL
-)
+SETS = re.compile(r"\A\s*(SET|RESET|DISCARD)\b|\b(set_config|isolation)\b", re.IGNORECASE)
 SET_TRANSACTION = re.compile(r"\s*SET\s+TRANSACTION\b", re.IGNORECASE)
+
+
+@lru_cache(maxsize=1000)
+def may_set_isolation(statement: str) -> bool:
+    """Tell whether a statement may change the isolation of later transactions."""
+    return SETS.search(statement) is not None
 
 
 @lru_cache(maxsize=1000)

@@ -16,13 +16,13 @@ from weakref import ref
 
 import flask_sqlalchemy
 import sqlalchemy
-from flask import Flask, Response, request
+from flask import Flask, Response
 from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from .connections import USE, forget_tls_errors
+from .connections import USE
 from .observer import Observer
 from .queue_pool import FairQueuePool
 from .requests import RequestState, current
@@ -60,7 +60,7 @@ class Use:
         self.route = ""
         if self.request is not None:
             self.request.uses.add(self)
-            self.route = request.url_rule.rule if request.url_rule else ""
+            self.route = self.request.route
         self.taken_at = self.used_at = monotonic()
         self.leaked_at: float | None = None  # when its request ended without returning it
         self.warned = False  # held for long, and logged
@@ -128,7 +128,6 @@ def taken(
     proxy: PoolProxiedConnection,
 ) -> None:
     """Note who takes a connection; listens to `checkout`."""
-    forget_tls_errors(connection)
     record.info[USE] = Use(engine.pool, proxy)
 
 
@@ -185,7 +184,10 @@ def watch_ends(app: Flask, observers: Iterable[Observer]) -> None:
     @app.after_request
     def wait_for_end(response: Response) -> Response:
         state = current()
-        if state is not None and (state.uses or response.is_streamed):
+        # a session's connection is returned as its context ends
+        if state is not None and (
+            response.is_streamed or any(not use.began for use in state.uses)
+        ):
             state.answered = True
             response.call_on_close(partial(_end, state))
         return response
