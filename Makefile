@@ -15,12 +15,12 @@ demo: .venv/bin/cookiecutter ## bake the template with its defaults into demo/ a
 	@.venv/bin/cookiecutter --no-input --overwrite-if-exists --output-dir demo .
 	@exec $(MAKE) -C demo/*/ run
 
-test: .venv/bin/tox ## run all tests once, on this Python with the newest dependencies
+test: .venv/bin/tox ## test the library and the template, on this Python with the newest dependencies
 	@status=0; .venv/bin/tox run -e newest || status=$$?; \
 		[ ! -x .tox/newest/bin/python ] || .tox/newest/bin/python tests/servers/programs.py; \
 		exit $$status
 
-check: .venv/bin/tox ## run the rest: style, types, other Pythons, lowest versions, comparisons, repeats
+check: .venv/bin/tox ## run the rest: style, types, other Pythons, a service under load and faults, comparisons
 	@# without the Python that make test runs on
 	@TOX_SKIP_ENV="$$(.venv/bin/python -c 'import sys; print("py%d%d" % sys.version_info[:2])')" \
 		.venv/bin/tox run

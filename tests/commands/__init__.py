@@ -1,1 +1,1 @@
-"""The commands of a baked project, on real servers that are set up right and wrong."""
+"""The commands, on real servers that are set up right and wrong."""

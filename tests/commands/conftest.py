@@ -1,16 +1,18 @@
-"""What the tests of commands share: the installed project, and its commands' answers."""
+"""What the tests of commands share: an application with the library, and its commands' answers."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import flask_pool
 import pytest
-from faults.project import Project, Setting
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import text
 
 
 @dataclass(frozen=True)
@@ -35,27 +37,29 @@ class Told:
 Pool = Callable[..., Told]
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark every test of this folder: it installs the baked project."""
-    if Path(item.path).parent == Path(__file__).parent:
-        item.add_marker("project")
+@contextmanager
+def application(url: str, **settings: Any) -> Iterator[Flask]:
+    """Give an application on a database; its connections are closed after the block."""
+    app, db = Flask("commands"), SQLAlchemy()
+    app.config.update(SQLALCHEMY_DATABASE_URI=url, **settings)
+    flask_pool.Pool(app, db)
+    app.add_url_rule("/one", "one", lambda: str(db.session.scalar(text("SELECT 1"))))
+    try:
+        yield app
+    finally:
+        for engine in app.extensions["pool"].engines.values():
+            engine.dispose()
 
 
 @pytest.fixture
-def pool(project: Project) -> Pool:
+def pool() -> Pool:
     """Give a function that runs `flask pool ...` on a database."""
 
-    def run(url: str, *arguments: str, **settings: Setting) -> Told:
-        done = subprocess.run(
-            [project.program("flask"), "pool", *arguments],
-            cwd=project.path,
-            env=project.environment(url, **settings),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        return Told(done.returncode, done.stdout, done.stderr)
+    def run(url: str, *arguments: str, **settings: Any) -> Told:
+        with application(url, **settings) as app:
+            done = app.test_cli_runner().invoke(args=["pool", *arguments])
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Told(done.exit_code, done.stdout, done.stderr)
 
     return run

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import Any
@@ -13,13 +14,12 @@ from typing import Any
 import psutil
 import pytest
 import servers
-from faults.project import Setting
 
 from .conftest import Pool, Told
 
 OWN_ROLE = "service"
 JSON = ("check", "--format", "json")
-FITTING: dict[str, Setting] = {
+FITTING: dict[str, Any] = {
     "WEB_CONCURRENCY": 2, "SQLALCHEMY_POOL_SIZE": 3, "SQLALCHEMY_MAX_OVERFLOW": 1,
 }  # fmt: skip
 
@@ -29,7 +29,7 @@ def role(postgresql: servers.PostgreSQL) -> Iterator[str]:
     """Give the URL of a role that is no superuser, with a database of its own."""
     database = postgresql.create_database()
     postgresql.rows(f"CREATE ROLE {OWN_ROLE} LOGIN PASSWORD '{OWN_ROLE}'")
-    yield f"postgresql://{OWN_ROLE}:{OWN_ROLE}@127.0.0.1:{postgresql.port}/{database}"
+    yield f"postgresql+psycopg://{OWN_ROLE}:{OWN_ROLE}@127.0.0.1:{postgresql.port}/{database}"
     postgresql.rows(f"DROP ROLE {OWN_ROLE}")
 
 
@@ -97,8 +97,11 @@ def test_a_mariadb_of_few_and_short_connections(pool: Pool) -> None:
 
 
 def test_statements_without_an_end(pool: Pool, role: str) -> None:
-    """Options in the URL replace those that set the timeout."""
-    told = pool(f"{role}?options=-c%20work_mem%3D8MB&connect_timeout=0", *JSON, **FITTING)
+    """Options in the URL win; those that say nothing of the timeout leave it as it is."""
+    other = pool(f"{role}?options=-c%20work_mem%3D8MB", *JSON, **FITTING)
+    assert other.findings == {}
+    endless = "options=-c%20statement_timeout%3D0&connect_timeout=0"
+    told = pool(f"{role}?{endless}", *JSON, **FITTING)
     assert told.findings == {"statement_timeout": "warning", "connect_timeout": "warning"}
 
 
@@ -114,19 +117,20 @@ def test_plain_text_over_a_network(pool: Pool, server: str, request: pytest.Fixt
     assert told.findings["plain_text"] == expected
 
 
-def test_sqlite_is_for_one_instance(pool: Pool) -> None:
+def test_sqlite_is_for_one_instance(pool: Pool, tmp_path: Path) -> None:
     """Each instance would have a database of its own."""
-    assert pool("sqlite:///check.db", *JSON).findings == {}
-    told = pool("sqlite:///check.db", *JSON, "--instances", "2")
+    url = f"sqlite:///{tmp_path}/check.db"
+    assert pool(url, *JSON).findings == {}
+    told = pool(url, *JSON, "--instances", "2")
     assert (told.code, told.findings) == (1, {"sqlite_instances": "error"})
 
 
 class TestPgBouncer:
     """In front of the server, in the modes that fit and in those that do not."""
 
-    def check(self, pool: Pool, url: str, *arguments: str, **settings: Setting) -> Told:
+    def check(self, pool: Pool, url: str, *arguments: str, **settings: Any) -> Told:
         """Run the check with settings that fit otherwise."""
-        pooler: dict[str, Setting] = {"SQLALCHEMY_EXTERNAL_POOLER": "pgbouncer"}
+        pooler = {"SQLALCHEMY_EXTERNAL_POOLER": "pgbouncer"}
         return pool(url, *JSON, *arguments, **FITTING | pooler | settings)
 
     def test_it_is_found_behind_the_url(self, pool: Pool, pgbouncer: servers.PgBouncer) -> None:

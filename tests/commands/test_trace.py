@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
-import subprocess
+from pathlib import Path
 
 import pytest
 import servers
-from faults.project import Project
+from flask.cli import ScriptInfo
 
-from .conftest import Pool
+from .conftest import Pool, application
 
 TABLE = """\
 | Step | Action | Pool state | Result |
@@ -47,9 +47,10 @@ WAITING = [
 ]
 
 
-@pytest.mark.parametrize("url", ["sqlite:///trace.db", "sqlite://"])
-def test_the_table_on_sqlite(pool: Pool, url: str) -> None:
+@pytest.mark.parametrize("file", ["/{}/trace.db", ""])
+def test_the_table_on_sqlite(pool: Pool, tmp_path: Path, file: str) -> None:
     """Row for row, in a file and in memory."""
+    url = f"sqlite://{file.format(tmp_path)}"
     assert pool(url, "trace", "--format", "markdown").out == TABLE
 
 
@@ -91,7 +92,7 @@ def test_a_server_without_room_is_told_in_one_line(
     """A role that may connect once can't fill a pool of two."""
     postgresql.rows("DROP ROLE IF EXISTS lonely")
     postgresql.rows("CREATE ROLE lonely LOGIN PASSWORD 'lonely' CONNECTION LIMIT 1")
-    url = f"postgresql://lonely:lonely@127.0.0.1:{postgresql.port}/postgres"
+    url = f"postgresql+psycopg://lonely:lonely@127.0.0.1:{postgresql.port}/postgres"
 
     told = pool(url, "trace", "--concurrent")
 
@@ -101,17 +102,17 @@ def test_a_server_without_room_is_told_in_one_line(
     assert len(told.err.splitlines()) == 1
 
 
-def test_people_get_a_drawn_table(project: Project) -> None:
+def test_people_get_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a terminal the table has lines; elsewhere it is plain text."""
     try:
         ours, theirs = pty.openpty()
     except OSError as error:
         pytest.skip(f"this system has no pseudo-terminal: {error}")
-    environment = project.environment("sqlite:///trace.db", TERM="xterm", COLUMNS="100")
-    command = [project.program("flask"), "pool", "trace"]
-    subprocess.run(
-        command, cwd=project.path, env=environment, stdout=theirs, check=True, timeout=120
-    )
-    os.close(theirs)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with application("sqlite://") as app, os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr("sys.stdout", terminal)
+        info = ScriptInfo(create_app=lambda: app)
+        app.cli.main(["pool", "trace"], "flask", obj=info, standalone_mode=False)
     assert "╭" in os.read(ours, 10_000).decode()
     os.close(ours)

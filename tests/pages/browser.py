@@ -101,6 +101,16 @@ class Tab:
         feature = {"name": "prefers-color-scheme", "value": name}
         self.command("Emulation.setEmulatedMedia", features=[feature])
 
+    def offline(self, is_away: bool) -> None:
+        """Cut the page off from the network, or connect it again."""
+        self.command(
+            "Network.emulateNetworkConditions",
+            offline=is_away,
+            latency=0,
+            downloadThroughput=-1,
+            uploadThroughput=-1,
+        )
+
     def press(self, key: str) -> None:
         """Press a key."""
         code = {"Tab": 9, "Enter": 13}[key]

@@ -1,4 +1,4 @@
-"""What these tests share: the installed project on PostgreSQL with three workers, a browser."""
+"""What these tests share: the installed project on PostgreSQL with two workers, a browser."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from .browser import Browser, Tab, chromium
 
 INSIDE = Path(__file__).with_name("inside")
 TOKEN = f"Bearer {OPS_TOKEN}"
-WORKERS, SIZE, OVERFLOW, THREADS = 3, 2, 8, 10
+WORKERS, SIZE, OVERFLOW, THREADS = 2, 2, 8, 10
 CAPACITY = SIZE + OVERFLOW
+CHECKOUTS = "db_client_connection_wait_time_seconds_count"
 
 SETTINGS: dict[str, Setting] = {
     "WEB_CONCURRENCY": WORKERS,
@@ -105,9 +106,9 @@ def start(project: Project, postgresql: servers.PostgreSQL, database: str) -> St
     return start
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def shared(start: Start) -> Iterator[Watched]:
-    """Give the service that the tests of a module share."""
+    """Give the service that these tests share."""
     with start() as service:
         yield service
 

@@ -34,7 +34,7 @@ def ops(default_project: BakedProject, tmp_path: Path) -> Path:
 
 def test_the_rules_are_right(ops: Path) -> None:
     """By `promtool check rules`."""
-    assert "7 rules found" in promtool(ops, "check", "rules", "alerts.yml")
+    assert "10 rules found" in promtool(ops, "check", "rules", "alerts.yml")
 
 
 def test_every_alert_does_what_it_is_for(ops: Path) -> None:

@@ -11,13 +11,14 @@ from urllib.parse import quote
 
 import pytest
 import servers
+from faults.load import load
 from faults.project import OPS_TOKEN
 
 from .browser import Tab
-from .conftest import CAPACITY, SIZE, WORKERS, Start, Watched, show
+from .conftest import CAPACITY, CHECKOUTS, SIZE, WORKERS, Watched
 
 ROWS = """
-[...document.querySelectorAll("tbody tr, tfoot tr")].map((row) =>
+[...document.querySelectorAll("[data-rows=workers] tr, tfoot tr")].map((row) =>
   [...row.cells].map((cell) => +cell.textContent))
 """
 
@@ -105,14 +106,17 @@ def test_the_curves_follow_the_load(service: Watched, page: Tab) -> None:
         list(threads.map(lambda _: service.get("/hold?work=0.05"), range(160)))
         servers.wait_until(lambda: "highest" in page.script(label))
 
-    drawn = page.script("document.querySelectorAll('path.mean, path.p95').length")
-    assert drawn == 4
+    drawn = "document.querySelectorAll('{} path.mean, {} path.p95').length"
+    assert page.script(drawn.format("#pools", "#pools")) == 4
+    assert page.script(drawn.format("#queue", "#queue")) == 2
     assert " on average, 95 % below " in page.script(label)
-    assert page.script("document.querySelector('path.used').getAttribute('d').length") > 20
+    assert page.script("document.querySelector('#pools path.used').getAttribute('d').length") > 20
 
 
 def test_a_killed_worker_leaves_the_page(service: Watched, page: Tab) -> None:
-    """Its row goes, its successor's comes; the sums stay the server's."""
+    """Its row goes, its successor's comes; the sums stay the server's, what it did is counted."""
+    load(lambda _: service.get(), 200)
+    before = service.metric(CHECKOUTS)
     killed = service.workers()[0].pid
     servers.wait_until(lambda: shown_workers(page) == service.worker_ids())
 
@@ -123,6 +127,7 @@ def test_a_killed_worker_leaves_the_page(service: Watched, page: Tab) -> None:
     servers.wait_until(lambda: shown_workers(page) == service.worker_ids())
     servers.wait_until(lambda: page.number("checkedin") == service.connections())
     assert page.number("capacity") == WORKERS * CAPACITY
+    assert service.metric(CHECKOUTS) >= before
 
 
 def test_a_leak_is_named_wherever_it_happened(service: Watched, page: Tab) -> None:
@@ -153,13 +158,14 @@ def test_complaints_would_be_seen(page: Tab) -> None:
     assert any(text.startswith("style-src-attr") for text in page.complaints())
 
 
-def test_when_the_service_is_gone_the_page_says_so(start: Start, tab: Tab) -> None:
-    """The last numbers stay, with the time at which they were true."""
-    with start() as service:
-        show(service, tab)
+def test_when_the_service_is_away_the_page_says_so(page: Tab) -> None:
+    """The last numbers stay, with the time at which they were true, until it answers again."""
+    page.offline(True)
+    servers.wait_until(lambda: page.text("#pulse").startswith("No answer since "))
+    assert page.number("capacity") > 0
 
-    servers.wait_until(lambda: tab.text("#pulse").startswith("No answer since "))
-    assert tab.number("capacity") > 0
+    page.offline(False)
+    servers.wait_until(lambda: page.text("#pulse").startswith("As of "))
 
 
 @pytest.mark.parametrize("width", [320, 360, 768])
@@ -193,20 +199,23 @@ def test_the_keyboard_is_enough(page: Tab) -> None:
 
 
 def test_a_screen_reader_finds_names_and_news(page: Tab) -> None:
-    """Pictures and the table have names; only the advice interrupts, politely."""
+    """Pictures and tables have names; only the two advices interrupt, politely."""
     page.command("Accessibility.enable")
     nodes: list[dict[str, Any]] = page.command("Accessibility.getFullAXTree")["nodes"]
     found = [(node["role"]["value"], node.get("name", {}).get("value")) for node in nodes]
 
     images = [name for role, name in found if role in ("image", "img")]
-    assert len(images) == 5
+    assert len(images) == 7
     assert all(images)
-    assert ("table", "Workers, by process id") in found
-    assert sum(role == "columnheader" for role, _ in found) == 7
-    assert [role for role, _ in found if role in ("status", "alert", "log")] == ["status"]
+    tables = [name for role, name in found if role == "table"]
+    assert tables == ["Workers, by process id", "Routes that hold connections"]
+    assert sum(role == "columnheader" for role, _ in found) == 7 + 5
+    assert [role for role, _ in found if role in ("status", "alert", "log")] == ["status"] * 2
 
 
-def test_the_browser_is_told_how_long_pool_and_database_took(service: Watched, tab: Tab) -> None:
+def test_the_browser_is_told_how_long_queue_pool_and_database_took(
+    service: Watched, tab: Tab
+) -> None:
     """As the network panel shows it, from the page's own performance entries."""
     tab.open(f"http://127.0.0.1:{service.port}/hold?query=0.2")
 
@@ -214,7 +223,8 @@ def test_the_browser_is_told_how_long_pool_and_database_took(service: Watched, t
         "performance.getEntriesByType('navigation')[0].serverTiming.map(t => [t.name, t.duration])"
     )
 
-    assert [name for name, _ in timings] == ["pool", "db"]
+    assert [name for name, _ in timings] == ["queue", "pool", "db"]
+    assert 0 <= dict(timings)["queue"] < 1000
     assert 0 < dict(timings)["pool"] < 200
     assert 200 <= dict(timings)["db"] < 1000
 

@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from werkzeug.exceptions import InternalServerError
 
 # a view that hangs ends the run, with its stack
-PATIENCE = 40
+VIEW_LIMIT = 120
 HANDLED: dict[str, type[Exception]] = {
     name: getattr(exc, name)
     for name in (
@@ -112,7 +112,7 @@ class Runner:
     def run(self, one: View, way: str) -> dict[str, Any]:
         """Run a view once and tell all that came of it; leave nothing behind."""
         app = self.app(one.handles)
-        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        faulthandler.dump_traceback_later(VIEW_LIMIT, exit=True)
         self.raised.clear()
         answers = self._in_context(app, one) if way == CONTEXT else self._asked(app, one, way)
         left = self._left(app, one)

@@ -16,7 +16,7 @@ from fault_service import create_app as create_service
 from fault_service.db import db
 from fault_service.models import User
 from flask import Flask, request
-from sqlalchemy import select, text
+from sqlalchemy import Connection, Integer, String, cast, event, select, text, update
 from sqlalchemy.exc import ProgrammingError
 
 
@@ -25,7 +25,7 @@ def create_app() -> Flask:
     app = create_service()
     for module in (sys.modules[__name__], transactions):
         for name, function in inspect.getmembers(module, inspect.isfunction):
-            if function.__module__ == module.__name__ and not name.startswith("create"):
+            if function.__module__ == module.__name__ and not name.startswith(("create", "_")):
                 app.add_url_rule(f"/probe/{name}", name, function, methods=["GET", "POST"])
     return app
 
@@ -36,6 +36,23 @@ def create_used_app() -> Flask:
     with app.app_context():
         db.session.execute(text("SELECT 1"))
     return app
+
+
+def create_immediate_app() -> Flask:
+    """Build an application whose transactions on SQLite take the write lock as they begin."""
+    app = create_app()
+    with app.app_context():
+        event.listen(db.engine, "connect", _leave_begin_to_sqlalchemy)
+        event.listen(db.engine, "begin", _begin_immediate)
+    return app
+
+
+def _leave_begin_to_sqlalchemy(connection: Any, record: Any) -> None:
+    connection.isolation_level = None
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def sleep() -> dict[str, Any]:
@@ -143,6 +160,14 @@ def read_modify_write() -> dict[str, Any]:
     """Add one to the number that is the first user's name."""
     user = db.session.scalars(select(User).order_by(User.id).limit(1)).one()
     user.name = str(int(user.name) + 1)
+    db.session.commit()
+    return {}
+
+
+def add_in_sql() -> dict[str, Any]:
+    """Add one to the number that is the first user's name, in one statement."""
+    number = cast(cast(User.name, Integer) + 1, String)
+    db.session.execute(update(User).values(name=number))
     db.session.commit()
     return {}
 

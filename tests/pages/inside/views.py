@@ -6,6 +6,7 @@ import importlib
 import os
 import time
 from pathlib import Path
+from threading import Timer
 
 from flask import Flask, request
 from sqlalchemy import text
@@ -33,6 +34,6 @@ def hold() -> str:
 
 
 def leak() -> str:
-    """Take a connection by hand and forget it."""
-    db.engine.connect()
+    """Take a connection by hand and return it only after the request has ended."""
+    Timer(0.5, db.engine.connect().close).start()
     return "done"

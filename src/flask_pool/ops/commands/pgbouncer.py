@@ -48,12 +48,14 @@ def ask_console(engine: Engine, timeout: float) -> Pooler | None:
 
 def configuration(instances: int, workers: int, servers: int, capacity: int = 0) -> str:
     """Return a pgbouncer.ini for the service's server, without a password."""
-    engine = current_app.extensions["pool"].engines["default"]
+    pools = current_app.extensions["pool"]
+    engine = pools.engines["default"]
     _, place = engine.dialect.create_connect_args(engine.url)
     ports = {port or "5432" for port in str(place.get("port", "")).split(",")}
     if engine.dialect.name != "postgresql" or len(ports) > 1:
         raise click.UsageError("--pgbouncer needs PostgreSQL, on the same port of each host")
     return render_template(
-        "flask_pool/pgbouncer.ini", host=place.get("host", "127.0.0.1"), port=ports.pop(),
+        "flask_pool/pgbouncer.ini", config=pools.settings,  # what the application's lacks, too
+        host=place.get("host", "127.0.0.1"), port=ports.pop(),
         instances=instances, workers=workers, servers=servers, capacity=capacity,
     )  # fmt: skip
