@@ -49,12 +49,16 @@ class Answer:
 
     @property
     def is_clean_refusal(self) -> bool:
-        """Tell whether this is the one answer that the service gives for its database."""
+        """Tell whether this is the one answer that the service gives for its database.
+
+        After a refusal by the queue clients are to return apart from each other.
+        """
+        seconds = int(self.headers.get("Retry-After", "0"))
         return (
             self.status == 503
-            and self.headers.get("Retry-After") == "1"
             and self.headers.get("Content-Type") == "application/problem+json"
             and self.data["status"] == 503
+            and (seconds == 1 or (self.data["reason"] == "overloaded" and 1 < seconds <= 10))
         )
 
     @property
