@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Serve
-from .load import load, statuses
+from .load import load
 from .project import Project, Setting
 from .service import WITH_VIEWS
 
