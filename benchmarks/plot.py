@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from .candidates import TITLES
+from .fleet import LADDER, Fleet, lost, most_instances
 from .tables import Results, cells
 
 # one colour for each candidate in every panel, so that the bars are the legend
@@ -183,3 +184,26 @@ def _logarithmic(axes: Axes, *directions: str) -> None:
 
 def _plain(value: float, _position: object) -> str:
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+
+def draw_fleet(file: Path) -> None:
+    """Draw what share of a day's requests each step of docs/scale.md loses, and from where on."""
+    colours = (*COLOURS.values(), "#7aa6c2", "#3f8f5b")[1:]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(11, 4.6), layout="constrained", facecolor="white")
+        axes = figure.subplots()
+        for step, colour in zip(LADDER, colours, strict=False):
+            most = most_instances(step)
+            points = [round(10 ** (tenth / 10)) for tenth in range(61)]
+            points = [most, most + 1, *(point for point in points if point > most + 1)]
+            shares = [100 * lost(Fleet(step, point)) for point in points]
+            name = f"{step.name}: {most:,}"
+            axes.plot([0.05, *points], [0, *shares], "o-", color=colour, label=name, markevery=[1])
+        _logarithmic(axes, "x")
+        axes.set(xlim=(0.05, 3e6), ylim=(0, 112), xticks=[10**power for power in range(7)])
+        axes.set_title("Requests of a day that are not served, %", fontsize=13)
+        axes.set_xlabel(
+            "instances; a dot: the most that a step carries. python -m benchmarks.fleet"
+        )
+        axes.legend(frameon=False, loc="upper left", labelcolor="linecolor")
+        figure.savefig(file, dpi=110, metadata={"Date": None} if file.suffix == ".svg" else None)
