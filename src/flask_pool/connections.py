@@ -33,9 +33,12 @@ class Socket(Enum):
 
 def descriptor(connection: Any) -> int | None:
     """Return the number of a connection's socket; -1 if it is closed, None if it can't be asked."""
+    driver = connection.__class__  # a tracer's wrapper names the class that it wraps
     try:
-        if hasattr(connection, "fileno"):  # psycopg
+        if hasattr(driver, "fileno"):  # psycopg
             return int(connection.fileno())
+        if not hasattr(driver, "_sock"):
+            return None
         sock = connection._sock  # noqa: SLF001 - PyMySQL
         return -1 if sock is None else int(sock.fileno())
     except (AttributeError, NotImplementedError, TypeError):
