@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import ssl
 from typing import Any
 
-from sqlalchemy.engine import Dialect, Engine
+from sqlalchemy.engine import Dialect, Engine, ExceptionContext
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from .connections import WAS_READ_ONLY, limit_silence
@@ -16,10 +17,13 @@ from .options import Settings
 from .queue_pool import FairQueuePool
 
 DEFAULT_PORT = "5432"
-# how a pooler refuses what it can't pass on (PgBouncer, Odyssey)
-REFUSED = "unsupported startup parameter"
+# how poolers refuse what they can't pass on (PgBouncer, Odyssey; Amazon's RDS Proxy)
+REFUSED = ("unsupported startup parameter", "support command-line options")
+# what `options` adds in front of the application's
+OURS = re.compile(r"^(?:-c (?:statement_timeout|tcp_keepalives_\w+)=\S+ ?)+")
 
 HANDSHAKE = "flask_pool.handshake"
+OWN_LIMIT = re.compile(r"max_(statement|execution)_time", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +34,7 @@ class Hosts:
     """Where psycopg's connections lead: to one of several hosts, and perhaps to a pooler."""
 
     def __init__(self, engine: Engine) -> None:
-        self.name = engine.url.render_as_string(hide_password=True)
+        self.name = engine.url.set(query={}).render_as_string(hide_password=True)
         self.primary: tuple[str, str] | None = None  # the host and port that was one last
         self.pooler = False
         if isinstance(engine.pool, FairQueuePool):
@@ -48,7 +52,9 @@ class Hosts:
                 ",".join(each) for each in zip(*places, strict=True)
             )
         if self.pooler:
-            cparams.pop("options", None)
+            cparams["options"] = OURS.sub("", cparams.get("options", ""))
+            if not cparams["options"]:
+                del cparams["options"]
             cparams["prepare_threshold"] = None
 
     def learn(self, connection: Any, record: ConnectionPoolEntry) -> None:
@@ -62,7 +68,7 @@ class Hosts:
 
     def is_pooler(self, error: BaseException) -> bool:
         """Tell whether a connect failed at a pooler, and how it may not the next time."""
-        if self.pooler or REFUSED not in str(error):
+        if self.pooler or not any(words in str(error) for words in REFUSED):
             return False
         self.pooler = True
         logger.warning(
@@ -71,6 +77,11 @@ class Hosts:
             self.name,
         )
         return True
+
+    def notice(self, context: ExceptionContext) -> None:
+        """Learn from a connect that failed, for the next one; listens to `handle_error`."""
+        if context.connection is None:
+            self.is_pooler(context.original_exception)
 
 
 def looks_for_primary(cparams: dict[str, Any]) -> bool:
@@ -94,20 +105,30 @@ def limit_handshake(
         record.info[HANDSHAKE] = True
 
 
-def limit_pymysql(settings: Settings, connection: Any, record: ConnectionPoolEntry) -> None:
+def limit_pymysql(
+    settings: Settings, dialect: Any, connection: Any, record: ConnectionPoolEntry
+) -> None:
     """Bound statements on the server, and silence of the network on the socket."""
     if record.info.pop(HANDSHAKE, False):
         connection._read_timeout = None  # noqa: SLF001 - see connections.py
     limit_silence(connection, settings["SQLALCHEMY_CONNECT_TIMEOUT"])
     if settings["SQLALCHEMY_EXTERNAL_POOLER"] != "none":
         return
+    if OWN_LIMIT.search(getattr(connection, "init_command", None) or ""):
+        return
     timeout = settings["SQLALCHEMY_STATEMENT_TIMEOUT"]
     # each server reads its own comment: MariaDB counts seconds, MySQL milliseconds
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SET SESSION /*M!100101 max_statement_time={timeout:g} */"
-            f"/*!50708 max_execution_time={int(timeout * 1000)} */"
-        )
+    limit = (
+        f"SET SESSION /*M!100101 max_statement_time={timeout:g} */"
+        f"/*!50708 max_execution_time={int(timeout * 1000)} */"
+    )
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(limit)
+    except dialect.loaded_dbapi.OperationalError as error:
+        if dialect.is_disconnect(error, connection, None):
+            raise
+        logger.warning("statements have no time limit: %s", error)
 
 
 def forget_tls_errors(connection: Any, record: ConnectionPoolEntry, proxy: Any) -> None:

@@ -54,6 +54,8 @@ def ask_socket(connection: Any) -> Socket:
         return Socket.QUIET
     if number < 0:
         return Socket.DEAD
+    if not hasattr(select, "poll"):  # Windows
+        return Socket.QUIET
     poll = select.poll()
     poll.register(number, select.POLLIN | RDHUP)
     found = poll.poll(0)
@@ -83,7 +85,7 @@ def limit_silence(connection: Any, seconds: float) -> None:
     number = descriptor(connection)
     if number is None or number < 0:
         return
-    with socket.socket(fileno=os.dup(number)) as sock:
+    with suppress(OSError), socket.socket(fileno=os.dup(number)) as sock:
         if sock.family == socket.AF_UNIX:
             return
         whole = max(1, round(seconds))

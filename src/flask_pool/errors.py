@@ -19,6 +19,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from .connections import RECLAIMED, SHUT_DOWN, USE, WAS_READ_ONLY
 from .observer import Observer
+from .sql import only_reads
 
 RETRY_AFTER = 1  # seconds; a pool that is full or a database that restarts needs no longer
 
@@ -196,7 +197,7 @@ def note_error(context: ExceptionContext) -> None:
     elif _server_is_read_only(error, context, info):
         context.is_disconnect = True  # the next connection finds the new primary
         _noted[error] = "read_only"
-    elif context.is_disconnect and _commits(error):
+    elif context.is_disconnect and (_commits(error) or _commits_itself(context)):
         _noted[error] = "in_doubt"
     elif error.args[:1] == (NO_QUORUM,):
         context.is_disconnect = True
@@ -220,6 +221,15 @@ def _commits(error: BaseException) -> bool:
             return True
         trace = trace.tb_next
     return False
+
+
+def _commits_itself(context: ExceptionContext) -> bool:
+    """Tell whether the statement, in autocommit, may have been saved."""
+    if context.connection is None or context.statement is None or only_reads(context.statement):
+        return False
+    connection: Any = context.connection.connection.driver_connection
+    autocommit = getattr(connection, "get_autocommit", None)  # PyMySQL
+    return bool(autocommit() if autocommit else getattr(connection, "autocommit", False) is True)
 
 
 def is_read_only(connection: Any) -> bool:

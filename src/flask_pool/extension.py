@@ -6,7 +6,7 @@ import atexit
 import gc
 import logging
 import weakref
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
@@ -19,7 +19,6 @@ from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import Pool as SQLAlchemyPool
 
 from . import commits, connecting, errors, options, queue, reads, settings, uses, watcher
@@ -40,6 +39,7 @@ class Pools:
     engines: dict[str, Engine] = field(default_factory=dict)
     observers: list[Observer] = field(default_factory=list)
     replicas: Replicas | None = None
+    on_first_request: Callable[..., None] | None = None
 
     def prefill(self) -> None:
         """Open pool_size connections in each pool, or log why not; then freeze what is there.
@@ -136,9 +136,11 @@ def listen(  # noqa: C901 - a list
             hosts = connecting.Hosts(engine)
             event.listen(engine, "do_connect", hosts.choose)
             event.listen(engine, "connect", hosts.learn)
+            if not isinstance(engine.pool, FairQueuePool):  # which connects again by itself
+                event.listen(engine, "handle_error", hosts.notice)
         if driver == "pymysql":  # limits in time, for its handshake and for statements
             event.listen(engine, "do_connect", connecting.limit_handshake)
-            limit = partial(connecting.limit_pymysql, pools.settings)
+            limit = partial(connecting.limit_pymysql, pools.settings, engine.dialect)
             event.listen(engine, "connect", limit, insert=True)
             # no error of a connection that died before
             event.listen(engine, "checkout", connecting.forget_tls_errors)
@@ -169,7 +171,8 @@ def listen(  # noqa: C901 - a list
     ):
         if not event.contains(db.session, name, listener):
             event.listen(db.session, name, listener)
-    request_started.connect(partial(_read_last, db), app, weak=False)
+    pools.on_first_request = partial(_read_last, db, pools)
+    request_started.connect(pools.on_first_request, app)
     # requests: no ROLLBACK that can't arrive, and nothing forgotten
     app.teardown_appcontext(lambda error: commits.let_go_of_lost(db))
     uses.watch_ends(app, pools.observers)
@@ -178,17 +181,18 @@ def listen(  # noqa: C901 - a list
 _first_request = Lock()
 
 
-def _read_last(db: SQLAlchemy, app: Flask, **_: Any) -> None:
+def _read_last(db: SQLAlchemy, pools: Pools, app: Flask, **_: Any) -> None:
     """Put `reads.read` behind the application's own listeners, at its first request.
 
     What comes after it is called again where a read is run once more.
     """
     with _first_request:
-        for receiver in list(request_started.receivers_for(app)):
-            if isinstance(receiver, partial) and receiver.func is _read_last:
-                request_started.disconnect(receiver, app)
-                event.remove(db.session, "do_orm_execute", reads.read)
-                event.listen(db.session, "do_orm_execute", reads.read)
+        if pools.on_first_request is None:
+            return
+        request_started.disconnect(pools.on_first_request)
+        pools.on_first_request = None
+        event.remove(db.session, "do_orm_execute", reads.read)
+        event.listen(db.session, "do_orm_execute", reads.read)
 
 
 def close() -> None:
@@ -207,7 +211,7 @@ def _fill(engine: Engine, size: int, name: str) -> None:
     try:
         while len(connections) < size:
             connections.append(engine.connect())
-    except SQLAlchemyError as error:
+    except Exception as error:  # noqa: BLE001 - of a creator or a listener too
         logger.warning("pool %s: not warmed up: %s", name, type(error).__name__)
     finally:
         for connection in connections:

@@ -122,10 +122,11 @@ def pool_options(url: URL, settings: Settings, given: Settings) -> dict[str, Any
     if recycle is not None:  # Flask-SQLAlchemy has a default of its own for MySQL
         options["pool_recycle"] = recycle
     if issubclass(poolclass, FairQueuePool):
+        wait = given.get("pool_timeout", settings["SQLALCHEMY_POOL_TIMEOUT"])
         options |= {
             "max_waiting": settings["SQLALCHEMY_MAX_WAITING"],
             # engine_from_config, which Flask-SQLAlchemy calls, cuts pool_timeout to whole seconds
-            "wait_timeout": given.get("pool_timeout", settings["SQLALCHEMY_POOL_TIMEOUT"]),
+            "wait_timeout": None if wait is None else float(wait),
             "ping_after": settings["SQLALCHEMY_POOL_PING_AFTER"],
             "jitter": JITTER,
         }

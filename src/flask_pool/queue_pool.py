@@ -144,12 +144,14 @@ class FairQueuePool(QueuePool):
         return entry
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        times = self._entries.get(record)
+        with self._lock:
+            times = self._entries.get(record)
+            if times is not None:
+                times.out = False
         if times is None:  # it was reclaimed, or is a parent process's
             if record not in self._left_behind:
                 record.close()
             return
-        times.out = False
         used, times.idle_since = times.taken, monotonic()
         self._returned = times.idle_since
         keep = not self._replaced_by_another
@@ -314,6 +316,8 @@ class FairQueuePool(QueuePool):
 
     def _alive(self, connection: DBAPIConnection) -> bool:
         dialect = cast(Dialect, self._dialect)
+        if not hasattr(dialect, "do_ping"):  # a pool without an engine can't ask
+            return False
         try:
             return dialect.do_ping(connection)
         except dialect.loaded_dbapi.Error:
@@ -350,12 +354,15 @@ class FairQueuePool(QueuePool):
         entries = list(self._entries.items())
         return [(entry, now - times.taken) for entry, times in entries if times.out]
 
-    def reclaim(self, entry: ConnectionPoolEntry) -> None:
-        """Count a connection in use as gone: its place is free, and it never comes back."""
+    def reclaim(self, entry: ConnectionPoolEntry, still: Callable[[], bool]) -> bool:
+        """Count a connection in use as gone, if that is `still` right; it never comes back."""
         with self._lock:
-            if self._entries.pop(entry, None) is None:
-                return
+            times = self._entries.get(entry)
+            if times is None or not times.out or not still():
+                return False
+            del self._entries[entry]
         self._leave_place()
+        return True
 
     def leave_behind(self) -> None:
         """Start with no connections; those of the parent process are neither used nor closed."""

@@ -23,6 +23,7 @@ from .uses import Use, put_back, use_of
 
 READ = "flask_pool_read"  # the execution option, and what the session is doing
 USES = "flask_pool.uses"  # the session's connections, each with its use
+UNSEEN = "flask_pool.unseen"  # the session has had a connection that is not watched
 LEVEL = "flask_pool.default_isolation"  # of transactions that ask for none
 STALE_PLAN = "0A000"  # "cached plan must not change result type"
 
@@ -110,7 +111,8 @@ def _nothing_is_lost(session: Session, died: Use) -> bool:
     """Tell whether a rollback takes nothing away but what can be read again."""
     uses = [use for _, use in session.info.get(USES, ())]
     return (
-        not any(use.other or use.claimed for use in (*uses, died))
+        UNSEEN not in session.info
+        and not any(use.other or use.claimed for use in (*uses, died))
         and not (session.new or session.dirty or session.deleted)
         and not session.in_nested_transaction()
     )
@@ -138,7 +140,8 @@ def _needs_fresh_plan(error: DBAPIError, failed: Read) -> bool:
 def note_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
     """Note which connections a session uses; listens to `after_begin`."""
     use = use_of(connection)
-    if use is None:
+    if use is None:  # of a bind that is left as it is
+        session.info[UNSEEN] = True
         return
     use.began = True
     reading: Read | None = session.info.get(READ)
@@ -164,6 +167,8 @@ def before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -
     if mark is None or mark.over or context.compiled is None or not only_reads(statement):
         _note_other(use, connection, cursor, statement)
         return
+    if mark.use is not None and mark.use is not use and mark.use.switched is not None:
+        put_back(mark.use)  # one statement, several connections: a sharded session's
     mark.use, mark.cursor = use, cursor
     if context.dialect.driver == "psycopg":
         if not _may_switch(connection, cursor, context):

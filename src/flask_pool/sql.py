@@ -46,16 +46,24 @@ SETS = re.compile(r"\A\s*(SET|RESET|DISCARD)\b|\b(set_config|isolation)\b", re.I
 SET_TRANSACTION = re.compile(r"\s*SET\s+TRANSACTION\b", re.IGNORECASE)
 
 
-@lru_cache(maxsize=1000)
 def may_set_isolation(statement: str) -> bool:
     """Tell whether a statement may change the isolation of later transactions."""
+    return len(statement) <= LONGEST and _may_set_isolation(statement)
+
+
+@lru_cache(maxsize=1000)
+def _may_set_isolation(statement: str) -> bool:
     return SETS.search(statement) is not None
 
 
-@lru_cache(maxsize=1000)
 def only_reads(statement: str) -> bool:
     """Tell whether a statement surely neither writes, locks, sets nor depends on a transaction."""
-    if len(statement) > LONGEST or not FIRST.match(statement):
+    return len(statement) <= LONGEST and _only_reads(statement)
+
+
+@lru_cache(maxsize=1000)
+def _only_reads(statement: str) -> bool:
+    if not FIRST.match(statement):
         return False
     if "--" in statement or "/*" in statement:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterable
@@ -30,8 +31,11 @@ from .requests import RequestState, current
 STARTED = "flask_pool.connect_started"
 # the code between a taker and the pool
 LIBRARIES = (
-    *(str(Path(str(library.__file__)).parent) for library in (sqlalchemy, flask_sqlalchemy)),
-    str(Path(__file__).parent),
+    *(
+        f"{Path(str(library.__file__)).parent}{os.sep}"
+        for library in (sqlalchemy, flask_sqlalchemy)
+    ),
+    f"{Path(__file__).parent}{os.sep}",
     str(contextlib.__file__),
     "<",  # code that SQLAlchemy makes
 )
@@ -186,7 +190,7 @@ def watch_ends(app: Flask, observers: Iterable[Observer]) -> None:
         state = current()
         # a session's connection is returned as its context ends
         if state is not None and (
-            response.is_streamed or any(not use.began for use in state.uses)
+            response.is_streamed or any(not use.began for use in list(state.uses))
         ):
             state.answered = True
             response.call_on_close(partial(_end, state))

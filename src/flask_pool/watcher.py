@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 class Watched:
     """An engine's pool, and what is known of its connections that are out."""
 
-    engine: Engine
+    reference: weakref.ref[Engine]  # which an application of a test gives up
     settings: Mapping[str, Any]
     # when each long use is looked at again, and how long after that; twice as long each time
     # a server answers, since MySQL blocks clients that connect often without logging in
@@ -49,9 +49,10 @@ class Watched:
 
     def look(self) -> None:
         """Look at each connection that is out."""
-        pool = self.engine.pool
-        if not isinstance(pool, FairQueuePool):
+        engine = self.reference()
+        if engine is None or not isinstance(pool := engine.pool, FairQueuePool):
             return
+        driver = engine.dialect.driver
         answers: dict[Any, bool] = {}
         for entry, seconds in pool.out():
             connection: Any = entry.dbapi_connection
@@ -61,9 +62,9 @@ class Watched:
             if use is not None and not use.warned and seconds > self.settings["POOL_HELD_WARNING"]:
                 self._warn(pool, use, seconds)
             if use is not None and use.leaked_at is not None and pool.waiting():
-                self._reclaim(pool, entry, use)
+                self._reclaim(pool, entry, connection, use, driver)
             elif seconds > self.settings["SQLALCHEMY_STATEMENT_TIMEOUT"]:
-                self._end_frozen(entry, connection, use, seconds, answers)
+                self._end_frozen(entry, connection, use, seconds, answers, driver)
 
     def _warn(self, pool: FairQueuePool, use: Use, seconds: float) -> None:
         use.warned = True
@@ -75,22 +76,29 @@ class Watched:
         )  # fmt: skip
         pool.tell("held", use.route)
 
-    def _reclaim(self, pool: FairQueuePool, entry: ConnectionPoolEntry, use: Use) -> None:
-        connection: Any = entry.dbapi_connection
+    def _reclaim(
+        self,
+        pool: FairQueuePool,
+        entry: ConnectionPoolEntry,
+        connection: Any,
+        use: Use,
+        driver: str,
+    ) -> None:
         alone = monotonic() - max(use.leaked_at or 0, use.used_at)
         patience = self.settings["POOL_LEAK_AFTER"]
-        if self.engine.dialect.driver == "psycopg":
+        if driver == "psycopg":
             busy = connection.info.transaction_status.name == "ACTIVE"
         else:  # PyMySQL can't tell; no statement takes longer than its limit
             busy = alone <= self.settings["SQLALCHEMY_STATEMENT_TIMEOUT"]
         if busy or alone <= patience or not use.by_connection:
             return
+        if not pool.reclaim(entry, lambda: self._is_same(entry, connection, use)):
+            return  # it was returned meanwhile
         entry.info[RECLAIMED] = (
             f"the pool has taken this connection back: it was taken at {use.taker} by a request"
             f" that has ended, and not used for {alone:.0f} s while others waited"
         )
         logger.warning("leaked connection reclaimed: taken at %s", use.taker)
-        pool.reclaim(entry)
         with suppress(Exception):
             connection.close()
         pool.tell("replaced", "leaked")
@@ -102,6 +110,7 @@ class Watched:
         use: Use | None,
         seconds: float,
         answers: dict[Any, bool],
+        driver: str,
     ) -> None:
         limit: float = self.settings["SQLALCHEMY_CONNECT_TIMEOUT"]
         due, wait = self.next_look.get(use, (0.0, limit)) if use else (0.0, limit)
@@ -110,14 +119,16 @@ class Watched:
             return
         with suppress(OSError), socket.socket(fileno=os.dup(number)) as sock:
             inode, address = os.fstat(sock.fileno()).st_ino, sock.getpeername()
+            if descriptor(connection) != number:
+                return  # its number may be another's by now
             if address not in answers:
-                greets = self.engine.dialect.driver == "pymysql"
+                greets = driver == "pymysql"
                 answers[address] = _answers(sock.family, address, limit, greets=greets)
             if answers[address]:
                 if use is not None:
                     self.next_look[use] = monotonic() + wait, wait * 2
                 return
-            same = entry.dbapi_connection is connection and entry.info.get(USE) is use
+            same = self._is_same(entry, connection, use) and descriptor(connection) == number
             if not same or os.fstat(number).st_ino != inode:
                 return  # it was returned meanwhile
             said = (
@@ -127,6 +138,9 @@ class Watched:
             entry.info[SHUT_DOWN] = said
             logger.warning("%s: %s", _shown(address), said)
             sock.shutdown(socket.SHUT_RDWR)  # which wakes the thread that waits
+
+    def _is_same(self, entry: ConnectionPoolEntry, connection: Any, use: Use | None) -> bool:
+        return entry.dbapi_connection is connection and entry.info.get(USE) is use
 
 
 def _answers(family: int, address: Any, seconds: float, *, greets: bool) -> bool:
@@ -167,7 +181,7 @@ def start(
         _lock, _thread = threading.Lock(), None
     with _lock:
         if engine not in _watched:
-            _watched[engine] = Watched(engine, settings)
+            _watched[engine] = Watched(weakref.ref(engine), settings)
         if _thread is None or not _thread[1].is_alive():
             _thread = process, threading.Thread(target=_run, name="flask-pool", daemon=True)
             with suppress(RuntimeError):  # no more threads, or the interpreter ends

@@ -102,6 +102,11 @@ class Client:
     answered: float | None = None  # when its last request was answered
     deadline: float = 0.0  # when it is closed, if nothing happens
 
+    @property
+    def ready(self) -> bool:
+        """Whether the request is there as a whole, so that the spare thread waits for nothing."""
+        return self.whole and not self.body
+
 
 class _Chunks:
     """A chunked body. Malformed chunks, which gunicorn finds while a view reads, are 400."""
@@ -317,7 +322,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             if client is None:
                 break
             if client.exempt:
-                self._probes.append(client)
+                (self._probes if client.ready else self._newcomers).append(client)
             elif not (self._is_late(client, looking=True) and self._refuse(client)):
                 self._newcomers.append(client)
         self._answer_probes()
@@ -331,7 +336,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         kept = []
         while line:
             client = line.popleft()
-            if not self._is_late(client, looking=True):
+            if client.exempt or not self._is_late(client, looking=True):
                 line.appendleft(client)
                 break
             if not self._refuse(client):
@@ -528,7 +533,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._leave(client, clients)
         if not self._peek(client):
             return
-        if client.exempt and self._busy >= self.cfg.threads:
+        if client.exempt and client.ready and self._busy >= self.cfg.threads:
             self._measure(client)
             self._probes.append(client)
         else:

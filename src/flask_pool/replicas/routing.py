@@ -188,7 +188,7 @@ class Replicas:
 
     def _out(self, request: RequestState) -> list[Use]:
         """Return the connections of the primary that the request has not returned."""
-        return [use for use in request.uses if use.pool is self.primary.engine.pool]
+        return [use for use in list(request.uses) if use.pool is self.primary.engine.pool]
 
     def note_return(self, connection: Any, record: ConnectionPoolEntry) -> None:
         """Note what was done with a connection of the primary; listens to `checkin`."""
