@@ -48,7 +48,9 @@ SET_TRANSACTION = re.compile(r"\s*SET\s+TRANSACTION\b", re.IGNORECASE)
 
 def may_set_isolation(statement: str) -> bool:
     """Tell whether a statement may change the isolation of later transactions."""
-    return len(statement) <= LONGEST and _may_set_isolation(statement)
+    if len(statement) > LONGEST:
+        return SETS.search(statement) is not None
+    return _may_set_isolation(statement)
 
 
 @lru_cache(maxsize=1000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from flask_pool.sql import LONGEST, only_reads
+from flask_pool.sql import LONGEST, _only_reads, only_reads
 
 HARMLESS = [
     "SELECT 1",
@@ -77,4 +77,4 @@ def test_what_is_known_of_statements_is_bounded() -> None:
     for number in range(2000):
         only_reads(f"SELECT {number}")
 
-    assert only_reads.cache_info().currsize <= 1000
+    assert _only_reads.cache_info().currsize <= 1000
