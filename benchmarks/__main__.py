@@ -5,47 +5,43 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import subprocess
 import sys
 from pathlib import Path
-from types import FrameType
 
-from bake import ROOT
-from rich.console import Console
-
-from . import markdown, plot, report
-from .plan import FULL, QUICK
-from .run import Results, run
-from .sections import NAMES
+from . import plot, report
+from .database import on_postgresql
+from .measure import CLIENTS, FULL, QUICK, Bench, Scale
+from .project import ROOT, build, private_home
+from .sections import SECTIONS
+from .service import check_gunicorn
 
 FOLDER = Path(__file__).with_name("results")
-DOCS = ROOT / "docs"
-PAGE = DOCS / "benchmarks.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 def main() -> None:
-    """Measure, show, and keep what was found."""
+    """Measure, show, and keep what was found; only a whole run replaces the published figures."""
     asked = arguments().parse_args()
-    signal.signal(signal.SIGTERM, _end)
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    if asked.redraw:
-        results: Results = json.loads((FOLDER / "latest.json").read_text())
-        _keep(results, "latest")
-        report.show(results, console)
-        _draw(results, "latest")
-        return
-    wanted = set(asked.only or NAMES)
-    # only a whole run may replace the published figures
-    name = "partial" if asked.quick or asked.only else "latest"
-    results = run(QUICK if asked.quick else FULL, wanted, console.print)
-    _keep(results, name)
-    report.show(results, console)
-    _draw(results, name)
-    console.print(f"\nkept in {(FOLDER / f'{name}.json').relative_to(ROOT)}")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # through each finally
+    whole = not (asked.quick or asked.only)
+    results = run(QUICK if asked.quick else FULL, set(asked.only or SECTIONS))
+    block = report.block(results)
+    file = FOLDER / ("latest" if whole else "partial")
+    file.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+    file.with_suffix(".md").write_text(block, "utf-8")
+    picture = PAGE.with_name("benchmark.svg") if whole else file.with_suffix(".svg")
+    plot.draw(results, picture)
+    if whole:
+        before, heading, rest = PAGE.read_text("utf-8").partition("## Measured\n")
+        after = rest[rest.index("\n## ") :]
+        PAGE.write_text(f"{before}{heading}\n{block}{after}", "utf-8")
+    print(f"\n{block}\nkept in {file.relative_to(ROOT)}.json")
 
 
 def arguments() -> argparse.ArgumentParser:
     """Describe the command line."""
-    sections = "\n".join(f"  {name:10} {what}" for name, what in NAMES.items())
+    sections = "\n".join(f"  {name:8} {one.__doc__}" for name, one in SECTIONS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=f"Measure the baked service side by side with others.\n\nsections:\n{sections}",
@@ -53,35 +49,30 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="2 minutes instead of 15")
     parser.add_argument(
-        "--only", nargs="+", choices=NAMES, metavar="SECTION", help="only these sections"
-    )
-    parser.add_argument(
-        "--redraw", action="store_true", help="measure nothing: show the latest results again"
+        "--only", nargs="+", choices=SECTIONS, metavar="SECTION", help="only these sections"
     )
     return parser
 
 
-def _keep(results: Results, name: str) -> None:
-    """Write the data and the block of figures; a whole run replaces the documentation's."""
-    FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
-    block = markdown.block(results)
-    (FOLDER / f"{name}.md").write_text(block)
-    if name == "latest":
-        before, heading, rest = PAGE.read_text("utf-8").partition("## Measured\n")
-        after = rest[rest.index("\n## ") :]
-        PAGE.write_text(f"{before}{heading}\n{block}{after}", "utf-8")
-
-
-def _draw(results: Results, name: str) -> None:
-    picture = DOCS / "benchmark.svg" if name == "latest" else FOLDER / "partial.svg"
-    plot.draw(results, picture)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    """Leave through every `finally`."""
-    del frame
-    sys.exit(128 + number)
+def run(scale: Scale, wanted: set[str]) -> report.Results:
+    """Build, serve, measure, clean up."""
+    with private_home() as home:
+        print("     baking and installing", flush=True)
+        bench = Bench(build(home), scale)
+        check_gunicorn(bench.project)
+        with on_postgresql(bench.project) as data:
+            facts = bench.found["facts"] = {"clients": CLIENTS, **bench.project.facts()}
+            facts["versions"]["postgresql"] = data.version()
+            if facts["load_before"] > facts["cores"] / 2:
+                bench.say("others use this machine now: rates will be noise, counts will not")
+            for name in (name for name in SECTIONS if name in wanted):
+                try:
+                    SECTIONS[name](bench, data)
+                except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                    # what else was found is kept
+                    bench.say(f"{name} failed: {error}")
+                    bench.found["left_out"].append(f"{name}: {type(error).__name__}")
+    return bench.found
 
 
 if __name__ == "__main__":

@@ -30,19 +30,21 @@ class Data:
 
     @property
     def kind(self) -> str:
-        """Give the database's own name."""
+        """Return the database's own name."""
         return "PostgreSQL" if isinstance(self.server, servers.PostgreSQL) else "MariaDB"
 
     def url(self, port: int | None = None) -> str:
-        """Give its URL, through another port if there is a proxy."""
+        """Return its URL, through another port if there is a proxy."""
         return self.server.url(self.name, port)
 
-    def fill(self, rows: int = 10) -> None:
-        """Put this many users into the table, and nothing else."""
+    def fill(self) -> None:
+        """Put ten users into the table, and nothing else."""
+        postgresql = isinstance(self.server, servers.PostgreSQL)
+        rows = ", ".join(f"('User {number}')" for number in range(1, 11))
         for statement in (
-            self._statements(rows)
-            if isinstance(self.server, servers.PostgreSQL)
-            else self._maria_statements(rows)
+            f"TRUNCATE users{' RESTART IDENTITY' * postgresql}",
+            f"INSERT INTO users (name) VALUES {rows}",
+            f"ANALYZE {'' if postgresql else 'TABLE '}users",
         ):
             self.server.rows(statement, database=self.name)
 
@@ -57,7 +59,7 @@ class Data:
         self.fill()
 
     def opened(self, since: int | None = None) -> int:
-        """Give how many connections were ever opened to it; since an earlier answer, how many."""
+        """Return how many connections were ever opened to it; since an earlier answer, how many."""
         if isinstance(self.server, servers.PostgreSQL):
             time.sleep(0.1)  # what has just ended is counted at once, but by itself
             statement = "SELECT sessions FROM pg_stat_database WHERE datname = %s"
@@ -68,25 +70,10 @@ class Data:
         return int(row["Value"]) - (0 if since is None else since + 1)
 
     def version(self) -> str:
-        """Give the server's own version."""
+        """Return the server's own version."""
         (row,) = self.server.rows("SELECT version() AS version")
         # without the names that distributors add
         return str(row["version"]).removeprefix("PostgreSQL ").partition(" ")[0].partition("-")[0]
-
-    @staticmethod
-    def _statements(rows: int) -> list[str]:
-        return [
-            "TRUNCATE users RESTART IDENTITY",
-            f"INSERT INTO users (name) SELECT 'User ' || n FROM generate_series(1, {rows}) n",
-            "ANALYZE users",
-        ]
-
-    @staticmethod
-    def _maria_statements(rows: int) -> list[str]:
-        return [
-            "TRUNCATE users",
-            f"INSERT INTO users (name) SELECT concat('User ', seq) FROM seq_1_to_{rows}",
-        ]
 
 
 @contextmanager

@@ -1,113 +1,184 @@
-"""Services under load in turns: one slice each, again and again, medians of the slices."""
+"""Services under load in turns, medians of the slices; and round trips, which are counted."""
 
 from __future__ import annotations
 
+import http.client
+import json
 import statistics
-from collections.abc import Callable, Sequence
+import subprocess
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from .load import Load, Route, load
-from .plan import Clock
+from servers import Proxy, find_program
+
+from .project import Project
 from .service import Service
 
-Result = dict[str, Any]
+CLIENTS = 8
+TIMEOUT = 10  # seconds for one answer
+REQUESTS = 20  # of which round trips are counted
+WARM = 40  # before that: a driver prepares what each of 5 connections has seen 5 times
+READ, NOW, WRITE = "GET /same", "GET /now", "POST /same"
+USERS, CREATE = "GET /users", "POST /users"
 # of these the ratios of each turn are kept
-COMPARED = ("requests_per_second", "median_ms", "percentile_99_ms", "cpu_ms")
+COMPARED = ("requests_per_second", "median_ms", "cpu_ms")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured: rounds and seconds of the main comparisons, and of the side ones."""
+
+    limit: float  # seconds for everything
+    main: tuple[int, int]
+    side: tuple[int, int]
+    delays: tuple[int, ...]  # milliseconds each way
+    repeats: int  # of counts and bakes
+    slices: int  # of CPU time
+
+
+FULL = Scale(15 * 60, main=(5, 3), side=(3, 2), delays=(1, 5), repeats=3, slices=15)
+QUICK = Scale(2 * 60, main=(1, 1), side=(1, 1), delays=(1,), repeats=1, slices=3)
 
 
 @dataclass
-class Slice:
-    """One service under load once."""
+class Bench:
+    """One run: the project, how much, and what was found."""
 
-    seen: Load
-    cpu: float
-    switches: int
-    opened: int
-    round_trips: int
+    project: Project
+    scale: Scale
+    started: float = field(default_factory=time.monotonic)
+    found: dict[str, Any] = field(default_factory=lambda: {"cells": [], "left_out": []})
 
-    def figures(self) -> dict[str, float]:
-        """Give what is compared."""
-        requests = max(self.seen.requests, 1)
-        return {
-            "requests_per_second": (self.seen.requests - self.seen.failed) / self.seen.seconds,
-            "median_ms": self.seen.median_ms,
-            "percentile_99_ms": self.seen.percentile_99_ms,
-            "cpu_ms": 1000 * self.cpu / requests,
-            "switches": self.switches / requests,
-            "opened_per_second": self.opened / self.seen.seconds,
+    def say(self, what: str) -> None:
+        """Tell what comes next."""
+        print(f"{time.monotonic() - self.started:4.0f} s  {what}", flush=True)
+
+    def allows(self, what: str, seconds: float = 0) -> bool:
+        """Tell whether there is time for something that takes so long; note it if there is not."""
+        if time.monotonic() - self.started + seconds <= self.scale.limit:
+            return True
+        self.found["left_out"].append(what)
+        return False
+
+    def compare(
+        self, section: str, services: Sequence[Service], route: str, *, main: bool = False
+    ) -> None:
+        """Measure services in turns; the first one is what ratios refer to."""
+        rounds, seconds = self.scale.main if main else self.scale.side
+        first = services[0]
+        delay = round(1000 * first.proxy.delay_to_server) if first.proxy else 0
+        cell: dict[str, Any] = {
+            "section": section,
+            "database": first.data.kind,
+            "route": route,
+            "clients": CLIENTS,
+            "workers": first.settings["WEB_CONCURRENCY"],
+            "delay_ms": delay,
         }
-
-
-@dataclass
-class Comparison:
-    """A route asked for by so many clients, of every service in turns."""
-
-    route: Route
-    clients: int
-    rounds: int
-    seconds: int
-    clock: Clock
-    before: Callable[[], object] = lambda: None
-    slices: dict[str, list[Slice]] = field(default_factory=dict)
-
-    def run(self, services: Sequence[Service]) -> list[Result]:
-        """Measure in turns forwards and backwards; the first service is what ratios refer to."""
-        for turn in range(self.rounds):
+        what = f"{section}: {route}, WEB_CONCURRENCY={cell['workers']}, {delay} ms each way"
+        slices: dict[str, list[dict[str, float]]] = {one.candidate.key: [] for one in services}
+        for turn in range(rounds):
             # a turn is whole or not at all: ratios are those of one turn
-            whole = len(services) * (self.seconds + 0.5)
-            if turn and not self.clock.allows(f"rounds of {self.route.name}", whole):
+            if not self.allows(what, len(services) * (seconds + 0.5)):
                 break
+            self.say(f"{what}, round {turn + 1} of {rounds}")
             for service in services[:: -1 if turn % 2 else 1]:
-                self.before()
-                self.slices.setdefault(service.candidate.key, []).append(self._slice(service))
-        base = self.slices[services[0].candidate.key]
-        return [self._result(service, base) for service in services]
-
-    def _slice(self, service: Service) -> Slice:
-        proxy, opened, cpu = service.proxy, service.data.opened(), service.cpu_seconds()
-        switches, round_trips = service.switches(), proxy.round_trips if proxy else 0
-        seen = load(service.port, self.route, self.clients, self.seconds)
-        return Slice(
-            seen,
-            service.cpu_seconds() - cpu,
-            service.switches() - switches,
-            service.data.opened(since=opened),
-            proxy.round_trips - round_trips if proxy else 0,
-        )
-
-    def _result(self, service: Service, base: list[Slice]) -> Result:
-        slices = self.slices[service.candidate.key]
-        figures = [one.figures() for one in slices]
-        base_figures = [one.figures() for one in base]
-        rates = [one["requests_per_second"] for one in figures]
-        requests = sum(one.seen.requests for one in slices)
-        result: Result = {
-            "candidate": service.candidate.key,
-            **{name: median([one[name] for one in figures]) for name in figures[0]},
-            "lowest": round(min(rates), 1),
-            "highest": round(max(rates), 1),
-            "ratios": {
-                name: ratio([one[name] for one in base_figures], [one[name] for one in figures])
-                for name in COMPARED
-            },
-            "memory_mib": round(service.memory(), 1),
-            "requests": requests,
-            "failed": sum(one.seen.failed for one in slices),
-            "rounds": len(slices),
-        }
-        if service.proxy:
-            round_trips = sum(one.round_trips for one in slices)
-            result["round_trips"] = round(round_trips / max(requests, 1), 2)
-        return result
+                slices[service.candidate.key].append(under_load(service, route, seconds))
+                if route.startswith("POST"):  # every slice begins with the same table
+                    first.data.refill()
+        base = slices[first.candidate.key]
+        if base:
+            cell["results"] = [_result(service, slices, base) for service in services]
+            self.found["cells"].append(cell)
 
 
-def ratio(base: list[float], own: list[float]) -> float:
-    """Give how much more the base has: the median of the ratios of each turn."""
-    found = [ours / max(theirs, 1e-9) for ours, theirs in zip(base, own, strict=True)]
-    return median(found)
+def under_load(service: Service, route: str, seconds: int) -> dict[str, float]:
+    """Keep clients asking, each on a connection that stays open; return what was seen."""
+    wrk = find_program("wrk")
+    if not wrk:
+        raise RuntimeError("wrk, which makes the load, is not installed")
+    opened, cpu, switches = service.data.opened(), service.cpu_seconds(), service.switches()
+    numbers = ["-t1", f"-c{CLIENTS}", f"-d{seconds}s", f"--timeout={TIMEOUT}s"]
+    script, url = str(Path(__file__).with_name("wrk.lua")), f"http://127.0.0.1:{service.port}"
+    done = subprocess.run(
+        [str(wrk), *numbers, "-s", script, url, "--", *route.split()],
+        capture_output=True,
+        text=True,
+        timeout=seconds + 3 * TIMEOUT,
+        check=True,
+    )
+    seen: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    requests = max(seen.pop("requests"), 1)
+    took = seen.pop("seconds")
+    return seen | {
+        "requests_per_second": (requests - seen["failed"]) / took,
+        "cpu_ms": 1000 * (service.cpu_seconds() - cpu) / requests,
+        "switches": (service.switches() - switches) / requests,
+        "opened_per_second": service.data.opened(since=opened) / took,
+    }
 
 
-def median(values: list[float]) -> float:
-    """Give the median, rounded for reading."""
-    return round(statistics.median(values), 3)
+def _result(
+    service: Service, slices: dict[str, list[dict[str, float]]], base: list[dict[str, float]]
+) -> dict[str, Any]:
+    own = slices[service.candidate.key]
+    ratios = {
+        name: [ours[name] / max(theirs[name], 1e-9) for ours, theirs in zip(base, own, strict=True)]
+        for name in COMPARED
+    }
+    return {
+        "candidate": service.candidate.key,
+        **{name: round(statistics.median(one[name] for one in own), 3) for name in own[0]},
+        "failed": sum(one["failed"] for one in own),
+        "ratios": {name: round(statistics.median(each), 3) for name, each in ratios.items()},
+        "rounds": len(own),
+    }
+
+
+def count(service: Service, repeats: int) -> dict[str, Any]:
+    """Count what one client's requests take, one after the other: the same on every machine."""
+    counts = {}
+    for route in (USERS, CREATE):
+        # a busy machine that stalls for a second makes for a ping in one repeat, not in most
+        found = [_per_request(service, route) for _ in range(repeats)]
+        counts[route] = [statistics.median(column) for column in zip(*found, strict=True)]
+    return {"candidate": service.candidate.key, "routes": counts}
+
+
+def _per_request(service: Service, route: str) -> tuple[float, float]:
+    """Return the round trips and the new connections of one request."""
+    proxy = service.proxy
+    assert proxy is not None
+    client = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    try:
+        _ask(client, route, WARM)
+        before = _settled(proxy)
+        _ask(client, route, REQUESTS)
+        after = _settled(proxy)
+    finally:
+        client.close()
+    return (after[0] - before[0]) / REQUESTS, (after[1] - before[1]) / REQUESTS
+
+
+def _ask(client: http.client.HTTPConnection, route: str, number: int) -> None:
+    method, path = route.split()
+    body = '{"name": "Alice"}' if method == "POST" else None
+    for _ in range(number):
+        client.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        answer = client.getresponse()
+        answer.read()
+        if answer.status not in (200, 201):
+            raise RuntimeError(f"{route} was answered with {answer.status}")
+
+
+def _settled(proxy: Proxy) -> tuple[int, int]:
+    """Wait until nothing more comes (nobody answers a connection's goodbye); return the counts."""
+    last, same = (-1, -1), 0
+    while same < 5:
+        time.sleep(0.01)
+        now = proxy.round_trips, proxy.connections
+        last, same = now, same + 1 if now == last else 0
+    return last

@@ -8,19 +8,54 @@ import signal
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from servers import Proxy
 from servers.process import Server, running
 
-from .candidates import Candidate
 from .database import Data
-from .project import Project
+from .project import ROOT, Project
 
-# what is different for each service, or its own part of what it does
-OWN = {"bind", "config", "default_proc_name", "print_config", "wsgi_app"}
+CONFIG = Path(__file__).with_name("apps") / "gunicorn.conf.py"
+# gunicorn's settings that are the same on every side; the worker class is each side's own
+SAME = ("workers", "threads", "keepalive", "backlog", "worker_connections", "worker_tmp_dir")
 SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s*(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to write the user directory, and how gunicorn finds it."""
+
+    key: str
+    title: str
+    factory: str = ""
+
+    @property
+    def is_baked(self) -> bool:
+        """Tell whether it runs in the project's folder, with the project's own gunicorn.conf.py."""
+        return not self.factory or self.factory.startswith("variants:")
+
+    def arguments(self) -> list[str]:
+        """Return gunicorn's arguments; the untouched service needs none."""
+        own = [] if self.is_baked else ["--config", str(CONFIG)]
+        return [*own, f"benchmarks.apps.{self.factory}"] if self.factory else []
+
+    def environment(self) -> dict[str, str]:
+        """Return what its application needs besides the settings."""
+        return {"PYTHONPATH": str(ROOT)} if self.factory else {}
+
+
+UNTOUCHED = Candidate("untouched", "baked service, untouched")
+BAKED = Candidate("baked", "baked service", "variants:baked()")
+PRE_PING = Candidate("pre_ping", "Flask-SQLAlchemy, pre-ping", "plain:pre_ping()")
+DEFAULTS = Candidate("defaults", "Flask-SQLAlchemy, defaults", "plain:defaults()")
+UNPOOLED = Candidate("unpooled", "Flask-SQLAlchemy, unpooled", "plain:unpooled()")
+BY_HAND = Candidate("by_hand", "psycopg_pool by hand", "by_hand:documented()")
+AUTOCOMMIT = Candidate("autocommit", "psycopg_pool, autocommit", "by_hand:autocommit()")
+CANDIDATES = (UNTOUCHED, BAKED, PRE_PING, DEFAULTS, UNPOOLED, BY_HAND, AUTOCOMMIT)
+TITLES = {candidate.key: candidate.title for candidate in CANDIDATES}
 
 
 class Service(Server):
@@ -47,7 +82,7 @@ class Service(Server):
         self.environment = project.environment(url, **own, **self.settings)
 
     def command(self) -> list[str]:
-        """Give the command line that runs the server in the foreground."""
+        """Return the command line that runs the server in the foreground."""
         return [self.project.program("gunicorn"), *self.candidate.arguments()]
 
     def ask(self) -> object:
@@ -77,33 +112,32 @@ class Service(Server):
         self._wait_until_it_answers(self.process)
 
     def workers(self) -> list[psutil.Process]:
-        """Give the worker processes."""
+        """Return the worker processes."""
         assert self.process is not None
         return psutil.Process(self.process.pid).children()
 
     def cpu_seconds(self) -> float:
-        """Give the time that the workers have computed so far."""
+        """Return the time that the workers have computed so far."""
         return sum(sum(worker.cpu_times()[:2]) for worker in self.workers())
 
     def switches(self) -> int:
-        """Give how often the workers' threads have left or lost a core so far."""
+        """Return how often the workers' threads have left or lost a core so far."""
         tasks = [Path(f"/proc/{worker.pid}/task") for worker in self.workers()]
         files = [file for task in tasks for file in task.glob("*/status")]
         return sum(int(number) for file in files for number in SWITCHES.findall(file.read_text()))
 
     def memory(self) -> float:
-        """Give the resident memory of one worker, in MiB."""
+        """Return the resident memory of one worker, in MiB."""
         sizes = [float(worker.memory_info().rss) for worker in self.workers()]
         return sum(sizes) / len(sizes) / 2**20
 
-    def request(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+    def request(self, method: str, path: str) -> tuple[int, str]:
         """Send one request on a connection of its own."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        headers = {"Connection": "close"} | ({"Content-Type": "application/json"} if body else {})
         try:
-            client.request(method, path, body, headers)
+            client.request(method, path, headers={"Connection": "close"})
             answer = client.getresponse()
-            return answer.status, answer.read().decode()
+            return answer.status, answer.read().decode().strip()
         finally:
             client.close()
 
@@ -132,34 +166,19 @@ def serving(
 def check(service: Service) -> None:
     """Wait for a candidate, and refuse to measure one that answers anything but what all do."""
     service.wait()
-    names = ",".join(f"User {number}" for number in range(1, 11))
-    expected = {"/users": names, "/users/1": '{"id":1,"name":"User 1"}'}
-    if service.candidate.has_view:
-        expected["/same"] = names
-    for _ in range(10):  # a few times, as drivers prepare what they see often
-        for path, text in expected.items():
-            answer = service.request("GET", path)
-            if (answer[0], answer[1].strip()) != (200, text):
-                raise RuntimeError(f"{service.candidate.title}: GET {path}: {answer}")
+    expected = (200, ",".join(f"User {number}" for number in range(1, 11)))
+    for path in ("/users", *(["/same"] if service.candidate.factory else [])) * 10:
+        if (answer := service.request("GET", path)) != expected:
+            raise RuntimeError(f"{service.candidate.title}: GET {path}: {answer}")
 
 
-def same_gunicorn(project: Project, candidates: Iterable[Candidate]) -> dict[str, str]:
-    """Give gunicorn's settings; refuse to compare candidates of which one differs in any."""
-    found: dict[str, dict[str, str]] = {}
-    for candidate in candidates:
-        settings = {"PORT": 1, "WEB_CONCURRENCY": 1, "WEB_THREADS": project.threads}
-        found[candidate.title] = project.gunicorn(
-            *candidate.arguments(), **settings, **candidate.environment()
-        )
-    first, *others = found
-    for other in others:
-        names = found[first].keys() & found[other].keys() - OWN
-        # functions are what a service does as its workers start and end
-        differ = [
-            name
-            for name in sorted(names)
-            if found[first][name] != found[other][name] and "()>" not in found[first][name]
-        ]
-        if differ:
-            raise RuntimeError(f"gunicorn's settings of {first} and {other} differ: {differ}")
-    return found[first]
+def check_gunicorn(project: Project) -> None:
+    """Refuse to compare candidates whose gunicorn differs in more than its worker class."""
+    numbers = {"PORT": 1, "WEB_CONCURRENCY": 1, "WEB_THREADS": project.threads}
+    found = []
+    for candidate in (UNTOUCHED, BAKED, PRE_PING):
+        own = candidate.environment()
+        settings = project.gunicorn(*candidate.arguments(), **numbers, **own)
+        found.append([settings[name] for name in SAME])
+    if any(one != found[0] for one in found):
+        raise RuntimeError(f"gunicorn's {', '.join(SAME)} differ: {found}")

@@ -10,7 +10,6 @@ from flask.typing import ResponseReturnValue
 from psycopg_pool import ConnectionPool
 
 INDEX = "SELECT name FROM users WHERE id > %s ORDER BY id LIMIT %s"
-SHOW = "SELECT id, name FROM users WHERE id = %s"
 CREATE = "INSERT INTO users (name) VALUES (%s) RETURNING id"
 
 
@@ -23,6 +22,7 @@ def create_app(*, autocommit: bool) -> Flask:
     )
     atexit.register(pool.close)
 
+    @app.get("/same")
     @app.get("/users")
     def index() -> Response:
         limit = request.args.get("limit", 100, int)
@@ -30,14 +30,6 @@ def create_app(*, autocommit: bool) -> Flask:
         with pool.connection() as connection:
             rows = connection.execute(INDEX, (after, limit)).fetchall()
         return Response(",".join(name for (name,) in rows), mimetype="text/plain")
-
-    @app.get("/users/<int:user_id>")
-    def show(user_id: int) -> Response:
-        with pool.connection() as connection:
-            row = connection.execute(SHOW, (user_id,)).fetchone()
-        if row is None:
-            abort(404)
-        return jsonify(id=row[0], name=row[1])
 
     @app.post("/users")
     def create() -> ResponseReturnValue:

@@ -5,39 +5,41 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from flask import Flask, has_request_context, request
+from flask import Flask
+from flask_pool import Pool
 from flask_sqlalchemy import SQLAlchemy
-from psycopg.pq import TransactionStatus
-from sqlalchemy import BigInteger, Select, String, event
+from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import NullPool
 
-from benchmarks.apps.views import add_sample, add_view
+from benchmarks.apps.views import add_sample, add_views
 
 
-class Base(DeclarativeBase):
-    """The base of all models."""
+def create_app(*, pooled: bool = False, **engine_options: Any) -> Flask:
+    """Build an application with a database of its own, with Flask-Pool or without."""
 
+    class Base(DeclarativeBase):
+        """The base of all models."""
 
-db = SQLAlchemy(model_class=Base)
+    db = SQLAlchemy(model_class=Base)
 
+    class User(db.Model):  # type: ignore[name-defined, misc]
+        """A person in the directory."""
 
-class User(db.Model):  # type: ignore[name-defined, misc]
-    """A person in the directory."""
+        __tablename__ = "users"
 
-    __tablename__ = "users"
+        id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+        name: Mapped[str] = mapped_column(String(50))
 
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    name: Mapped[str] = mapped_column(String(50))
-
-
-def create_app(**engine_options: Any) -> Flask:
-    """Build the application."""
     app = Flask(__name__)
+    app.config["SECRET_KEY"] = os.environ["SECRET_KEY"]
     app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["SQLALCHEMY_DATABASE_URI"]
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options
-    db.init_app(app)
-    add_view(app, db, User)
+    if pooled:
+        Pool(app, db)
+    else:
+        db.init_app(app)
+    add_views(app, db, User)
     add_sample(app, db, User)
     return app
 
@@ -55,30 +57,3 @@ def defaults() -> Flask:
 def unpooled() -> Flask:
     """Open a connection for each request."""
     return create_app(poolclass=NullPool)
-
-
-def prototype() -> Flask:
-    """Read without a transaction, and look after nothing else: the floor."""
-    app = create_app()
-    with app.app_context():
-        event.listen(db.engine, "do_execute", _read_alone)
-    return app
-
-
-def _read_alone(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-    """Run a plain SELECT of a GET in autocommit if no transaction is open."""
-    connection = cursor.connection
-    if (
-        not has_request_context()
-        or request.method != "GET"
-        or context.compiled is None
-        or not isinstance(context.compiled.statement, Select)
-        or connection.pgconn.transaction_status != TransactionStatus.IDLE
-    ):
-        return None
-    connection.autocommit = True
-    try:
-        cursor.execute(statement, parameters)
-    finally:
-        connection.autocommit = False
-    return True

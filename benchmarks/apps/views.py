@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, Response, abort, jsonify, request
+from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 
-def add_view(app: Flask, db: SQLAlchemy, model: Any) -> None:
-    """Add the view that all engines are compared by."""
+def add_views(app: Flask, db: SQLAlchemy, model: Any) -> None:
+    """Add what all engines are compared by: a read, a transaction that reads, and one that writes.
+
+    The baked service has them too.
+    """
 
     @app.get("/same")
     def same() -> Response:
         users = db.session.scalars(select(model).order_by(model.id).limit(100))
         return Response(",".join(user.name for user in users), mimetype="text/plain")
+
+    @app.get("/now")
+    def now() -> str:
+        return str(db.session.scalar(select(func.now())))
+
+    @app.post("/same")
+    def post() -> ResponseReturnValue:
+        user = model(name=request.get_json()["name"])
+        db.session.add(user)
+        db.session.flush()
+        body = {"id": user.id, "name": user.name}
+        db.session.commit()
+        return jsonify(body), 201, {"Location": f"/users/{body['id']}"}
 
 
 def add_sample(app: Flask, db: SQLAlchemy, model: Any) -> None:
@@ -30,16 +46,4 @@ def add_sample(app: Flask, db: SQLAlchemy, model: Any) -> None:
         users = db.session.scalars(page).all()[:limit]
         return Response(",".join(user.name for user in users), mimetype="text/plain")
 
-    @app.get("/users/<int:user_id>")
-    def show(user_id: int) -> Response:
-        user = db.session.get(model, user_id) or abort(404)
-        return jsonify(id=user.id, name=user.name)
-
-    @app.post("/users")
-    def create() -> ResponseReturnValue:
-        user = model(name=request.get_json()["name"])
-        db.session.add(user)
-        db.session.flush()
-        body = {"id": user.id, "name": user.name}
-        db.session.commit()
-        return jsonify(body), 201, {"Location": f"/users/{body['id']}"}
+    app.add_url_rule("/users", "create", app.view_functions["post"], methods=["POST"])
