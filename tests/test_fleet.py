@@ -84,9 +84,11 @@ def test_a_restart_costs_its_outage() -> None:
     """Refused without a pooler; behind one, all but what comes in the last seconds leaves."""
     direct = play(Fleet(LADDER[1], 90), restart=True)
     pooled = play(Fleet(LADDER[4], 3_000), restart=True)
+    slow = Step("", poolers=8, login_retry=15.0)
 
     assert direct.restart == pytest.approx((fleet.OUTAGE, 0), abs=0.1)
     assert pooled.restart == pytest.approx((0, fleet.OUTAGE - fleet.PATIENCE), abs=0.3)
+    assert play(Fleet(slow, 3_000), restart=True).restart[1] == pytest.approx(13, abs=0.3)
 
 
 def test_work_left_over_takes_the_free_capacity() -> None:
