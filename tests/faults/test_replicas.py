@@ -220,8 +220,12 @@ def test_whatever_is_no_plain_read_goes_to_the_primary(
     service = share(calm.primary.url(), *WITH_VIEWS, **replicas(calm))
     wait_for(service, replica_1=True, replica_2=True)
 
-    answers = [service.get("/probe/where?then=plain") for _ in range(10)]
-    assert all(answer.data["standby"] for answer in answers), answers
+    # each worker sends a statement to the primary first
+    def all_on_standbys() -> bool:
+        answers = [service.get("/probe/where?then=plain") for _ in range(10)]
+        return all(answer.data["standby"] for answer in answers)
+
+    servers.wait_until(all_on_standbys)
     answers = [service.get(f"/probe/where?then={probe}") for _ in range(10)]
     assert not any(answer.data["standby"] for answer in answers), answers
 
