@@ -333,7 +333,7 @@ def in_memory() -> Flask:
         return ",".join(db.session.scalars(select(Item.name)))
 
     with app.app_context():
-        db.create_all()
+        db.create_all(bind_key=None)  # other tests have models of other databases
     return app
 
 
