@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-from types import FrameType
+from threading import get_ident
 from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
@@ -18,6 +16,7 @@ from .reads import USES
 from .uses import Use
 
 HUNG_UP = "the server closed the connection before COMMIT was sent"
+AMID_ANSWER = "the connection was returned amid an answer"
 ACTIVE = 1  # libpq's PQTRANS_ACTIVE
 IN_TRANSACTION = 0x0001  # SERVER_STATUS_IN_TRANS of MySQL's protocol
 
@@ -38,7 +37,7 @@ def let_go_of_lost(db: SQLAlchemy) -> None:
         return
     session, in_transaction = db.session(), False
     for connection, use in _open(session):
-        if _is_lost(connection) or is_busy(connection.connection.driver_connection):
+        if _is_lost(connection) or is_busy(connection.connection.driver_connection, use):
             connection.invalidate()
         elif use.other or connection.dialect.driver != "psycopg":  # which sends none after reads
             in_transaction = True
@@ -62,32 +61,21 @@ def _is_lost(connection: Connection) -> bool:
     return ask_socket(connection.connection.driver_connection) is Socket.DEAD
 
 
-def is_busy(connection: Any) -> bool:
+def is_busy(connection: Any, use: Use | None) -> bool:
     """Tell whether a ROLLBACK would wait for ever, or take an answer that is for another thread."""
+    elsewhere = use is not None and use.thread != get_ident()
     pgconn = getattr(connection, "pgconn", None)
     if pgconn is not None:
         # psycopg waits for a thread that asks, and for ever for a stream that nobody reads on
-        return pgconn.transaction_status == ACTIVE and not _in_another_thread(connection)
+        return pgconn.transaction_status == ACTIVE and not elsewhere
     # PyMySQL does not wait; it has no result while a statement is being answered
-    return getattr(connection, "_result", True) is None and _in_another_thread(connection)
-
-
-def _in_another_thread(connection: Any) -> bool:
-    frames = sys._current_frames()  # noqa: SLF001 - documented
-    frames.pop(threading.get_ident(), None)
-    for top in frames.values():
-        frame: FrameType | None = top
-        while frame is not None:
-            if frame.f_locals.get("self") is connection:
-                return True
-            frame = frame.f_back
-    return False
+    return elsewhere and getattr(connection, "_result", True) is None
 
 
 def close_busy(connection: Any, record: ConnectionPoolEntry, state: PoolResetState) -> None:
-    """Close a connection that was returned amid an answer; listens to `reset`."""
-    if is_busy(connection):
-        connection.close()
+    """Have the pool drop a connection that was returned amid an answer; listens to `reset`."""
+    if is_busy(connection, record.info.get(USE)):
+        raise DisconnectionError(AMID_ANSWER)  # SQLAlchemy logs it, and sends no ROLLBACK
 
 
 def reset(

@@ -6,10 +6,10 @@ import contextlib
 import logging
 import os
 import sys
-import threading
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from threading import get_ident
 from time import monotonic, perf_counter
 from types import FrameType
 from typing import Any
@@ -57,7 +57,7 @@ class Use:
     def __init__(self, pool: Any, proxy: PoolProxiedConnection) -> None:
         self.pool = pool
         self.proxy = ref(proxy)
-        self.thread = threading.get_ident()
+        self.thread = get_ident()  # which used it last
         # the line that asked for it, and whether it asked for a Connection
         self.taker, self.by_connection = line_of(sys._getframe(1))  # noqa: SLF001 - documented
         self.request = current()
@@ -79,6 +79,7 @@ class Use:
     def start(self) -> None:
         """Note that a statement is about to be sent."""
         self.used_at = monotonic()
+        self.thread = get_ident()
 
     def note_other(self) -> None:
         """Note that more than a proven read is sent."""

@@ -68,10 +68,9 @@ class Watched:
 
     def _warn(self, pool: FairQueuePool, use: Use, seconds: float) -> None:
         use.warned = True
-        frame = sys._current_frames().get(use.thread)  # noqa: SLF001 - documented
-        stands = line_of(frame)[0] if frame else "its thread has ended"
+        stands = _state_of(use.thread)
         logger.warning(
-            "connection held for %.1f s%s: taken at %s; its thread stands at %s",
+            "connection held for %.1f s%s: taken at %s; its thread %s",
             seconds, f" by {use.route}" if use.route else "", use.taker, stands,
         )  # fmt: skip
         pool.tell("held", use.route)
@@ -143,6 +142,13 @@ class Watched:
         return entry.dbapi_connection is connection and entry.info.get(USE) is use
 
 
+def _state_of(thread: int) -> str:
+    if os.getpid() != _process:  # what is left of the parent's threads crashes CPython
+        return "can't be looked at after a fork in C"
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 - documented
+    return f"stands at {line_of(frame)[0]}" if frame else "has ended"
+
+
 def _answers(family: int, address: Any, seconds: float, *, greets: bool) -> bool:
     """Tell whether a database server says at least one byte."""
     try:
@@ -166,6 +172,16 @@ def _shown(address: Any) -> str:
 _watched: weakref.WeakKeyDictionary[Engine, Watched] = weakref.WeakKeyDictionary()
 _thread: tuple[int, threading.Thread] | None = None
 _lock = threading.Lock()
+_process = os.getpid()  # where Python knows of each thread
+
+
+def _after_fork() -> None:
+    global _process  # noqa: PLW0603 - one per process
+    _process = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def start(

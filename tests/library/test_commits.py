@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from threading import Thread
+from time import sleep
 from typing import Any
 
 import pytest
 from flask import Flask
 from sqlalchemy import insert, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from .conftest import (
@@ -350,3 +354,44 @@ def test_a_lock_taken_by_a_select_is_gone_after_the_request(
     database.rows("SET STATEMENT innodb_lock_wait_timeout=2 FOR UPDATE pool_items SET name = 'B'")
 
     assert stored(single) == ["B"]
+
+
+@on("postgresql")
+def test_a_stream_that_nobody_reads_on_does_not_hold_its_request(app: Flask) -> None:
+    """psycopg would wait for its end before it sends ROLLBACK."""
+    kept: list[Any] = []
+
+    def view() -> None:
+        raw = db.engine.raw_connection()
+        kept.append(raw.cursor().stream("SELECT generate_series(1, 100000)"))
+        assert next(kept[0]) == (1,)
+        raw.close()
+
+    run(app, view)
+    kept.pop().close()
+
+    assert run(app, lambda: db.session.scalar(text("SELECT 1"))) == 1
+
+
+@BOTH
+def test_a_connection_that_another_thread_asks_on_answers_nobody_else(
+    app: Flask, database: Database
+) -> None:
+    """Its session ends meanwhile: the thread has its own answer or an error."""
+    sleeping = {"postgresql": "pg_sleep(1)", "mariadb": "SLEEP(1)"}[database.kind]
+    found: list[Any] = []
+
+    def asking(connection: Connection) -> None:
+        with contextlib.suppress(SQLAlchemyError):
+            found.append(connection.execute(text(f"SELECT {sleeping}, 7")).one()[1])
+
+    def view() -> Thread:
+        thread = Thread(target=asking, args=(db.session.connection(),))
+        thread.start()
+        sleep(0.3)
+        return thread
+
+    run(app, view).join()
+
+    assert found in ([7], [])
+    assert [run(app, lambda: db.session.scalar(text("SELECT 1"))) for _ in range(5)] == [1] * 5
