@@ -82,7 +82,7 @@ class Outage:
     def check(self, node: Node, *, steady: bool = True) -> None:
         """Hold it against the promises, and against what a server of the cluster has.
 
-        Steady is a cluster that did not itself come, go and come back.
+        Steady is a cluster whose other servers did not themselves come, go and come back.
         """
         rows = node.rows("SELECT name FROM users", database=self.database)
         found = Counter(row["name"] for row in rows if row["name"].startswith(f"{self.event} "))
@@ -100,6 +100,7 @@ class Outage:
         assert [each for each in failed if each.began > self.soon] == [], self.row()
         assert max(each.began for each in self.sent) > self.soon
         said = [status for status, _ in groupby(self.ready)]
+        assert said[-1] == 200, said
         assert not steady or said in ([200], [200, 503, 200]), said
 
     def _written(self) -> list[float]:

@@ -59,7 +59,8 @@ def test_another_node_is_found(nodes: list[servers.GaleraNode], they: Clients, e
             outage = they.watch(event, lambda: victim.stop(crash=True), *others)
         else:
             outage = they.watch(event, victim.pause, *others)
-        outage.check(others[0])
+        # they answer until they suspect the lost one, and then not until they have agreed
+        outage.check(others[0], steady=False)
         found = in_use(others, they)
     finally:
         victim.resume()
