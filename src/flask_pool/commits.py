@@ -23,8 +23,8 @@ IN_TRANSACTION = 0x0001  # SERVER_STATUS_IN_TRANS of MySQL's protocol
 
 def refuse_lost(session: Session) -> None:
     """Raise before COMMIT is sent on a dead connection; listens to `before_commit`."""
-    for connection, _ in _open(session):
-        if _is_lost(connection):
+    for connection, use in _open(session):
+        if ask_socket(use.driver) is Socket.DEAD:
             driver: Any = connection.dialect.loaded_dbapi
             error = driver.OperationalError(HUNG_UP)
             connection.invalidate(error)
@@ -37,7 +37,7 @@ def let_go_of_lost(db: SQLAlchemy) -> None:
         return
     session, in_transaction = db.session(), False
     for connection, use in _open(session):
-        if _is_lost(connection) or is_busy(connection.connection.driver_connection, use):
+        if ask_socket(use.driver) is Socket.DEAD or is_busy(use.driver, use):
             connection.invalidate()
         elif use.other or connection.dialect.driver != "psycopg":  # which sends none after reads
             in_transaction = True
@@ -57,10 +57,6 @@ def _open(session: Session) -> list[tuple[Connection, Use]]:
     ]
 
 
-def _is_lost(connection: Connection) -> bool:
-    return ask_socket(connection.connection.driver_connection) is Socket.DEAD
-
-
 def is_busy(connection: Any, use: Use | None) -> bool:
     """Tell whether a ROLLBACK would wait for ever, or take an answer that is for another thread."""
     elsewhere = use is not None and use.thread != get_ident()
@@ -74,7 +70,7 @@ def is_busy(connection: Any, use: Use | None) -> bool:
 
 def close_busy(connection: Any, record: ConnectionPoolEntry, state: PoolResetState) -> None:
     """Have the pool drop a connection that was returned amid an answer; listens to `reset`."""
-    if is_busy(connection, record.info.get(USE)):
+    if not state.transaction_was_reset and is_busy(connection, record.info.get(USE)):
         raise DisconnectionError(AMID_ANSWER)  # SQLAlchemy logs it, and sends no ROLLBACK
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
+CAN_POLL = hasattr(select, "poll")  # not on Windows
 RDHUP = getattr(select, "POLLRDHUP", 0)  # Linux alone has it; elsewhere a ping has to tell
 # what the record of a connection remembers
 USE = "flask_pool.use"
@@ -55,7 +56,7 @@ def ask_socket(connection: Any) -> Socket:
         return Socket.QUIET
     if number < 0:
         return Socket.DEAD
-    if not hasattr(select, "poll"):  # Windows
+    if not CAN_POLL:
         return Socket.QUIET
     poll = select.poll()
     poll.register(number, select.POLLIN | RDHUP)

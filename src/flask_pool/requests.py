@@ -13,12 +13,11 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}  # RFC 9110, section 9.2.1; TRACE is n
 class RequestState:
     """What a request did with the database."""
 
-    __slots__ = ("answered", "route", "safe", "trip", "unproven", "uses")
+    __slots__ = ("route", "safe", "trip", "unproven", "uses")
 
     def __init__(self, *, safe: bool) -> None:
         self.safe = safe
         self.route = ""  # as soon as it is known
-        self.answered = False  # there is a response, whose end is the request's
         self.uses: set[Any] = set()  # of connections that are not returned yet
         self.unproven = False  # more than proven reads was sent
         self.trip: Any = None  # with replicas: what it read and wrote

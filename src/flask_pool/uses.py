@@ -6,27 +6,24 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from threading import get_ident
 from time import monotonic, perf_counter
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 from weakref import ref
 
 import flask_sqlalchemy
 import sqlalchemy
-from flask import Flask, Response
 from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from werkzeug.wsgi import ClosingIterator
 
 from .connections import USE
-from .observer import Observer
 from .queue_pool import FairQueuePool
-from .requests import RequestState, current
+from .requests import KEY, RequestState, current
 
 STARTED = "flask_pool.connect_started"
 # the code between a taker and the pool
@@ -43,23 +40,26 @@ LIBRARIES = (
 logger = logging.getLogger(__name__)
 
 _of_library: dict[str, bool] = {}  # by file, as code objects come and go, and are slow to hash
+_ways: list[tuple[int, CodeType, bool]] = []  # depth, function of a library, Connection was made
+MOST_WAYS = 16
 
 
 class Use:
     """One checkout of a connection."""
 
     __slots__ = (
-        "__weakref__", "began", "by_connection", "claimed", "failed", "leaked_at", "other", "pool",
-        "proxy", "reads", "request", "route", "switched", "taken_at", "taker", "thread", "used_at",
-        "warned",
+        "__weakref__", "began", "by_connection", "claimed", "driver", "failed", "leaked_at",
+        "other", "pool", "proxy", "reads", "request", "route", "switched", "taken_at", "taker",
+        "thread", "used_at", "warned",
     )  # fmt: skip
 
-    def __init__(self, pool: Any, proxy: PoolProxiedConnection) -> None:
+    def __init__(self, pool: Any, driver: Any, proxy: PoolProxiedConnection) -> None:
         self.pool = pool
+        self.driver = driver  # its connection
         self.proxy = ref(proxy)
         self.thread = get_ident()  # which used it last
         # the line that asked for it, and whether it asked for a Connection
-        self.taker, self.by_connection = line_of(sys._getframe(1))  # noqa: SLF001 - documented
+        self.taker, self.by_connection = _asking_line()
         self.request = current()
         self.route = ""
         if self.request is not None:
@@ -133,7 +133,7 @@ def taken(
     proxy: PoolProxiedConnection,
 ) -> None:
     """Note who takes a connection; listens to `checkout`."""
-    record.info[USE] = Use(engine.pool, proxy)
+    record.info[USE] = Use(engine.pool, connection, proxy)
 
 
 def returned(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
@@ -165,46 +165,95 @@ def died(
 def line_of(frame: FrameType) -> tuple[str, bool]:
     """Return the innermost line outside of the libraries, and whether a Connection was made."""
     by_connection = False
-    while frame.f_back is not None:
-        code = frame.f_code
-        inside = _of_library.get(code.co_filename)
-        if inside is None:
-            inside = code.co_filename.startswith(LIBRARIES)
-            _of_library[code.co_filename] = inside
-        if not inside:
-            break
-        if code is Connection.__init__.__code__:
+    while frame.f_back is not None and _is_inside(frame.f_code):
+        if frame.f_code is Connection.__init__.__code__:
             by_connection = True
         frame = frame.f_back
+    return _line(frame), by_connection
+
+
+def _asking_line() -> tuple[str, bool]:
+    """Return what `line_of` says of the caller, without a look at each frame if it was seen before.
+
+    Threads come here in a few ways. One is told by its depth and by the function of a library that
+    was called from outside; each look makes a frame object, so there are two and not thirty.
+    """
+    for depth, entered, by_connection in _ways:
+        try:
+            frame = sys._getframe(depth)  # noqa: SLF001 - documented
+        except ValueError:  # not that deep
+            continue
+        if sys._getframe(depth - 1).f_code is entered and not _is_inside(frame.f_code):  # noqa: SLF001
+            return _line(frame), by_connection
+    frame = start = sys._getframe()  # noqa: SLF001
+    depth = 0
+    while frame.f_back is not None and _is_inside(frame.f_code):
+        entered, frame, depth = frame.f_code, frame.f_back, depth + 1
+    found = line_of(start)
+    if len(_ways) < MOST_WAYS and not _is_inside(frame.f_code):
+        _ways.append((depth, entered, found[1]))
+    return found
+
+
+def _is_inside(code: CodeType) -> bool:
+    inside = _of_library.get(code.co_filename)
+    if inside is None:
+        inside = _of_library[code.co_filename] = code.co_filename.startswith(LIBRARIES)
+    return inside
+
+
+def _line(frame: FrameType) -> str:
     code = frame.f_code
-    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}", by_connection
+    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
 
 
 # the ends of requests
 
 
-def watch_ends(app: Flask, observers: Iterable[Observer]) -> None:
-    """Log what a request took by hand and has not returned when its response is closed."""
+class Ends:
+    """WSGI middleware that logs what a request took by hand and has not returned at its end.
 
-    @app.after_request
-    def wait_for_end(response: Response) -> Response:
-        state = current()
-        # a session's connection is returned as its context ends
-        if state is not None and (
-            response.is_streamed or any(not use.began for use in list(state.uses))
-        ):
-            state.answered = True
-            response.call_on_close(partial(_end, state))
+    That is when its response is closed. Hooks of Flask's would cost each request more.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Hand the request on."""
+        try:
+            response = self.app(environ, start_response)
+        except BaseException:
+            _end(environ)
+            raise
+        if type(response) is ClosingIterator:  # Werkzeug's; a file goes to the server as it is
+            return _Response(response, environ)
+        _end(environ)
         return response
 
-    @app.teardown_request
-    def end_without_response(error: BaseException | None) -> None:
-        state = current()
-        if state is not None and state.uses and not state.answered:
-            _end(state)
+
+class _Response:
+    """The body of a response, whose end is the request's."""
+
+    __slots__ = ("_body", "_environ")
+
+    def __init__(self, body: ClosingIterator, environ: dict[str, Any]) -> None:
+        self._body, self._environ = body, environ
+
+    def __iter__(self) -> ClosingIterator:
+        return self._body
+
+    def close(self) -> None:
+        try:
+            self._body.close()
+        finally:
+            _end(self._environ)
 
 
-def _end(state: RequestState) -> None:
+def _end(environ: dict[str, Any]) -> None:
+    state: RequestState | None = environ.get(KEY)
+    if state is None or not state.uses:
+        return
     for use in list(state.uses):
         proxy = use.proxy()
         if use.began or proxy is None or not proxy.is_valid or proxy.is_detached:
