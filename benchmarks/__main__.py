@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import plot, report
+from . import overload, plot, report
 from .database import on_postgresql
 from .measure import CLIENTS, FULL, QUICK, Bench, Scale
 from .project import ROOT, build, private_home
@@ -36,6 +36,9 @@ def main() -> None:
         before, heading, rest = PAGE.read_text("utf-8").partition("## Measured\n")
         after = rest[rest.index("\n## ") :]
         PAGE.write_text(f"{before}{heading}\n{block}{after}", "utf-8")
+        if "overload" in results:
+            page = PAGE.with_name("overload.md")
+            overload.publish(results["overload"], page, report.table)
     print(f"\n{block}\nkept in {file.relative_to(ROOT)}.json")
 
 
@@ -47,7 +50,7 @@ def arguments() -> argparse.ArgumentParser:
         description=f"Measure the baked service side by side with others.\n\nsections:\n{sections}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="2 minutes instead of 15")
+    parser.add_argument("--quick", action="store_true", help="3 minutes instead of 20")
     parser.add_argument(
         "--only", nargs="+", choices=SECTIONS, metavar="SECTION", help="only these sections"
     )

@@ -37,10 +37,11 @@ class Scale:
     delays: tuple[int, ...]  # milliseconds each way
     repeats: int  # of counts and bakes
     slices: int  # of CPU time
+    overload: float  # seconds of each load
 
 
-FULL = Scale(15 * 60, main=(5, 3), side=(3, 2), delays=(1, 5), repeats=3, slices=15)
-QUICK = Scale(2 * 60, main=(1, 1), side=(1, 1), delays=(1,), repeats=1, slices=3)
+FULL = Scale(20 * 60, main=(5, 3), side=(3, 2), delays=(1, 5), repeats=3, slices=15, overload=6)
+QUICK = Scale(3 * 60, main=(1, 1), side=(1, 1), delays=(1,), repeats=1, slices=3, overload=1)
 
 
 @dataclass

@@ -43,7 +43,6 @@ ELSEWHERE = {
     ),
     "20 threads on 2 connections: 1.5 x, 0 timeouts": "tests/faults/test_fairness.py",
     "views that differ from plain Flask-SQLAlchemy: 0": "tests/comparison, tests/situations",
-    "0.8, 3, 6 and 20 times the load that can be served": "python -m benchmarks.overload",
 }
 OUTCOME = """\
 Every engine serves the same views, one text (`benchmarks/apps/views.py`): `GET /same` is
@@ -55,8 +54,8 @@ longer are on the same {cores} cores. Figures are medians of the slices, ratios 
 one turn; CPU time and context switches are those of the workers, for one request."""
 COMMANDS = """\
 ```
-make bench                                      # all of it, at most 15 minutes
-.venv/bin/tox run -e bench -- --quick           # 2 minutes
+make bench                                      # all of it, at most 20 minutes
+.venv/bin/tox run -e bench -- --quick           # 3 minutes
 .venv/bin/tox run -e bench -- --only near       # one section; --help lists them
 ```
 
@@ -75,6 +74,8 @@ def block(results: Results) -> str:
     if "cpu" in results:
         parts += ["CPU time of one WSGI call in one process, the least and the median of slices:"]
         parts += [_cpu(results["cpu"])]
+    if "overload" in results:
+        parts += ["More than can be served: [the queue under overload](overload.md)."]
     parts += ["To reach:", _targets(results)]
     shown = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     measured = f"Measured {facts['date']} on {facts['processor']}, {facts['cores']} cores: {shown}."
@@ -101,7 +102,7 @@ def _full(cell: dict[str, Any]) -> str:
         ]
         for one in cell["results"]
     ]
-    return _table(["", first, "the first is", *others, "failed"], rows)
+    return table(["", first, "the first is", *others, "failed"], rows)
 
 
 def _counts(found: list[dict[str, Any]]) -> str:
@@ -110,7 +111,7 @@ def _counts(found: list[dict[str, Any]]) -> str:
         + [f"{trips:g}{f' (+ {new:g})' * bool(new)}" for trips, new in one["routes"].values()]
         for one in found
     ]
-    return _table(["", *found[0]["routes"]], rows)
+    return table(["", *found[0]["routes"]], rows)
 
 
 def _cpu(found: dict[str, dict[str, dict[str, float]]]) -> str:
@@ -122,7 +123,7 @@ def _cpu(found: dict[str, dict[str, dict[str, float]]]) -> str:
             row.append(f"{least:,.0f}, {median:,.0f} µs")
         row += [f"{kinds['pool']['least'] / kinds[kind]['least']:.3f}" for kind in list(KINDS)[1:]]
         rows.append(row)
-    return _table(["", *KINDS.values(), "of the first", "of pre-ping"], rows)
+    return table(["", *KINDS.values(), "of the first", "of pre-ping"], rows)
 
 
 def _targets(results: Results) -> str:
@@ -132,7 +133,7 @@ def _targets(results: Results) -> str:
         limit = f"at {'most' if at_most else 'least'} {wanted:g}"
         rows.append([what, limit, f"{measured:.4g}", "yes" if reached else "**no**"])
     rows += [[what, "", f"`{where}`", ""] for what, where in ELSEWHERE.items()]
-    return _table(["", "wanted", "measured", "reached"], rows)
+    return table(["", "wanted", "measured", "reached"], rows)
 
 
 def targets(results: Results) -> Iterator[Target]:
@@ -146,6 +147,7 @@ def targets(results: Results) -> Iterator[Target]:
         if kinds := results.get("cpu", {}).get(route):
             ratio = kinds["pool"]["least"] / kinds[other]["least"]
             yield f"CPU time of {route} in one process, {TITLES[other]}", ratio, limit, True
+    yield from _past_capacity(results)
     for key, (what, limit) in ITSELF.items():
         if key in results.get("project", {}):
             yield what, results["project"][key], limit, True
@@ -165,6 +167,21 @@ def _rates(results: Results) -> Iterator[Target]:
                 yield what, own[key] / one[key], most, True
 
 
+def _past_capacity(results: Results) -> Iterator[Target]:
+    cells = {
+        cell["load"]: cell
+        for cell in results.get("overload", {}).get("/database", [])
+        if cell["side"] == "flask_pool"
+    }
+    for load, least in {"3 x": 0.9, "6 x": 0.85, "20 x": 0.7}.items():
+        if load in cells:
+            yield f"answered in time at {load}", cells[load]["share"], least, False
+            within = (cells[load]["percentile_99_ms"] or 0) / 1000
+            yield f"seconds of 99 % of those at {load}", within, 1.2, True
+            probe = cells[load]["slowest_probe"]
+            yield f"seconds of the slowest health check at {load}", probe, 1.2, True
+
+
 def pairs(
     results: Results, route: str, other: str, delay: int, workers: int
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -177,6 +194,7 @@ def pairs(
                     yield cell["results"][0], one
 
 
-def _table(head: list[str], rows: Iterable[list[str]]) -> str:
+def table(head: list[str], rows: Iterable[list[str]]) -> str:
+    """Return a Markdown table."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from servers import missing_programs
 
+from . import overload as past
 from .database import Data, on_mariadb
 from .measure import CREATE, NOW, READ, USERS, WRITE, Bench, count
 from .project import ROOT, SLUG, clean_environment
@@ -82,6 +83,12 @@ def _count(bench: Bench, data: Data, candidates: Sequence[Candidate]) -> None:
             data.refill()
 
 
+def overload(bench: Bench, data: Data) -> None:
+    """More than can be served, with clients that do not wait for each other."""
+    if bench.allows("overload", 35 * bench.scale.overload + 80):
+        bench.found["overload"] = past.measure(data, bench.scale.overload, bench.say)
+
+
 def mariadb(bench: Bench, _data: Data) -> None:
     """Round trips, reads and writes on MariaDB."""
     if missing := missing_programs().get("mariadb"):
@@ -127,5 +134,5 @@ def _seconds(command: list[str], folder: str | None = None) -> float:
 
 
 SECTIONS: dict[str, Callable[[Bench, Data], None]] = {
-    one.__name__: one for one in (counts, cpu, near, far, mariadb, project)
+    one.__name__: one for one in (counts, cpu, near, far, overload, mariadb, project)
 }

@@ -48,8 +48,8 @@ class Use:
     """One checkout of a connection."""
 
     __slots__ = (
-        "__weakref__", "began", "by_connection", "claimed", "driver", "failed", "leaked_at",
-        "other", "pool", "proxy", "reads", "request", "route", "switched", "taken_at", "taker",
+        "__weakref__", "began", "by_connection", "claimed", "code", "driver", "failed", "leaked_at",
+        "line", "other", "pool", "proxy", "reads", "request", "route", "switched", "taken_at",
         "thread", "used_at", "warned",
     )  # fmt: skip
 
@@ -58,8 +58,8 @@ class Use:
         self.driver = driver  # its connection
         self.proxy = ref(proxy)
         self.thread = get_ident()  # which used it last
-        # the line that asked for it, and whether it asked for a Connection
-        self.taker, self.by_connection = _asking_line()
+        # the code and the line that asked for it, and whether it asked for a Connection
+        self.code, self.line, self.by_connection = _asking_line()
         self.request = current()
         self.route = ""
         if self.request is not None:
@@ -75,6 +75,11 @@ class Use:
         self.claimed = False  # the view asked its session for the Connection
         # the driver's connection while it is in autocommit for a proven read
         self.switched: Any = None
+
+    @property
+    def taker(self) -> str:
+        """The line that asked for it, in words."""
+        return _place(self.code, self.line)
 
     def start(self) -> None:
         """Note that a statement is about to be sent."""
@@ -162,18 +167,15 @@ def died(
         pool.tell("replaced", "died")
 
 
-def line_of(frame: FrameType) -> tuple[str, bool]:
-    """Return the innermost line outside of the libraries, and whether a Connection was made."""
-    by_connection = False
+def line_of(frame: FrameType) -> str:
+    """Return the innermost line outside of the libraries, in words."""
     while frame.f_back is not None and _is_inside(frame.f_code):
-        if frame.f_code is Connection.__init__.__code__:
-            by_connection = True
         frame = frame.f_back
-    return _line(frame), by_connection
+    return _place(frame.f_code, frame.f_lineno)
 
 
-def _asking_line() -> tuple[str, bool]:
-    """Return what `line_of` says of the caller, without a look at each frame if it was seen before.
+def _asking_line() -> tuple[CodeType, int, bool]:
+    """Return the innermost line outside of the libraries, and whether a Connection was made.
 
     Threads come here in a few ways. One is told by its depth and by the function of a library that
     was called from outside; each look makes a frame object, so there are two and not thirty.
@@ -184,15 +186,14 @@ def _asking_line() -> tuple[str, bool]:
         except ValueError:  # not that deep
             continue
         if sys._getframe(depth - 1).f_code is entered and not _is_inside(frame.f_code):  # noqa: SLF001
-            return _line(frame), by_connection
-    frame = start = sys._getframe()  # noqa: SLF001
-    depth = 0
+            return frame.f_code, frame.f_lineno, by_connection
+    frame, depth, by_connection = sys._getframe(), 0, False  # noqa: SLF001
     while frame.f_back is not None and _is_inside(frame.f_code):
         entered, frame, depth = frame.f_code, frame.f_back, depth + 1
-    found = line_of(start)
+        by_connection = by_connection or entered is Connection.__init__.__code__
     if len(_ways) < MOST_WAYS and not _is_inside(frame.f_code):
-        _ways.append((depth, entered, found[1]))
-    return found
+        _ways.append((depth, entered, by_connection))
+    return frame.f_code, frame.f_lineno, by_connection
 
 
 def _is_inside(code: CodeType) -> bool:
@@ -202,9 +203,8 @@ def _is_inside(code: CodeType) -> bool:
     return inside
 
 
-def _line(frame: FrameType) -> str:
-    code = frame.f_code
-    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
+def _place(code: CodeType, line: int) -> str:
+    return f"{code.co_filename}:{line} in {code.co_name}"
 
 
 # the ends of requests

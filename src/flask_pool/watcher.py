@@ -146,7 +146,7 @@ def _state_of(thread: int) -> str:
     if os.getpid() != _process:  # what is left of the parent's threads crashes CPython
         return "can't be looked at after a fork in C"
     frame = sys._current_frames().get(thread)  # noqa: SLF001 - documented
-    return f"stands at {line_of(frame)[0]}" if frame else "has ended"
+    return f"stands at {line_of(frame)}" if frame else "has ended"
 
 
 def _answers(family: int, address: Any, seconds: float, *, greets: bool) -> bool:

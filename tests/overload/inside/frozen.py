@@ -1,0 +1,26 @@
+"""An application with a pool that tells what its worker's garbage collector leaves alone."""
+
+from __future__ import annotations
+
+import gc
+import os
+
+from flask import Flask
+from flask_pool import Pool
+from flask_sqlalchemy import SQLAlchemy
+
+app, db = Flask(__name__), SQLAlchemy()
+app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+Pool(app, db)
+
+
+@app.get("/healthz/live")
+def live() -> str:
+    """Touch nothing."""
+    return "live"
+
+
+@app.get("/frozen")
+def frozen() -> dict[str, int]:
+    """Tell which worker this is, how much is frozen, and how much is not."""
+    return {"worker": os.getpid(), "frozen": gc.get_freeze_count(), "free": len(gc.get_objects())}
