@@ -74,6 +74,11 @@ def block(results: Results) -> str:
     if "cpu" in results:
         parts += ["CPU time of one WSGI call in one process, the least and the median of slices:"]
         parts += [_cpu(results["cpu"])]
+    if "listeners" in results:
+        parts += [
+            "Of that, in microseconds of wall time, each without what it calls of the others:"
+        ]
+        parts += [_listeners(results["listeners"])]
     if "overload" in results:
         parts += ["More than can be served: [the queue under overload](overload.md)."]
     parts += ["To reach:", _targets(results)]
@@ -124,6 +129,18 @@ def _cpu(found: dict[str, dict[str, dict[str, float]]]) -> str:
         row += [f"{kinds['pool']['least'] / kinds[kind]['least']:.3f}" for kind in list(KINDS)[1:]]
         rows.append(row)
     return table(["", *KINDS.values(), "of the first", "of pre-ping"], rows)
+
+
+def _listeners(found: dict[str, dict[str, float]]) -> str:
+    parts = dict.fromkeys(part for own in found.values() for part in own)
+    rows = []
+    for part in parts:
+        row = [part if part in ("request", "metrics") or ":" in part else f"`{part}`"]
+        for own in found.values():
+            spent = own.get(part, 0.0)
+            row.append(f"{spent:,.1f} ({100 * spent / own['request']:.1f} %)" if spent else "")
+        rows.append(row)
+    return table(["", *found], rows)
 
 
 def _targets(results: Results) -> str:

@@ -61,12 +61,13 @@ def _set_delay(services: Sequence[Service], milliseconds: float) -> None:
 
 
 def cpu(bench: Bench, data: Data) -> None:
-    """CPU time of one WSGI call inside one process."""
-    if bench.allows("cpu", 30):
-        bench.say("cpu: calls in one process")
-        command = ("python", "-m", "benchmarks.cpu", str(bench.scale.slices))
-        bench.found["cpu"] = json.loads(bench.project.run(data.url(), *command, PYTHONPATH=ROOT))
-        data.refill()
+    """CPU time of one WSGI call inside one process, and what each listener takes of it."""
+    for name, times in (("cpu", bench.scale.slices), ("listeners", 100 * bench.scale.slices)):
+        if bench.allows(name, 30):
+            bench.say(f"{name}: calls in one process")
+            command = ("python", "-m", f"benchmarks.{name}", str(times))
+            bench.found[name] = json.loads(bench.project.run(data.url(), *command, PYTHONPATH=ROOT))
+            data.refill()
 
 
 def counts(bench: Bench, data: Data) -> None:

@@ -37,9 +37,11 @@ def let_go_of_lost(db: SQLAlchemy) -> None:
         return
     session, in_transaction = db.session(), False
     for connection, use in _open(session):
-        if ask_socket(use.driver) is Socket.DEAD or is_busy(use.driver, use):
+        # psycopg sends none after proven reads
+        to_end = use.other or use.claimed or connection.dialect.driver != "psycopg"
+        if is_busy(use.driver, use) or (to_end and ask_socket(use.driver) is Socket.DEAD):
             connection.invalidate()
-        elif use.other or connection.dialect.driver != "psycopg":  # which sends none after reads
+        elif to_end:
             in_transaction = True
     if in_transaction:
         try:
