@@ -37,11 +37,9 @@ def let_go_of_lost(db: SQLAlchemy) -> None:
         return
     session, in_transaction = db.session(), False
     for connection, use in _open(session):
-        # psycopg sends none after proven reads
-        to_end = use.other or use.claimed or connection.dialect.driver != "psycopg"
-        if is_busy(use.driver, use) or (to_end and ask_socket(use.driver) is Socket.DEAD):
+        if ask_socket(use.driver) is Socket.DEAD or is_busy(use.driver, use):
             connection.invalidate()
-        elif to_end:
+        elif use.other or connection.dialect.driver != "psycopg":  # which sends none after reads
             in_transaction = True
     if in_transaction:
         try:
