@@ -79,6 +79,13 @@ def block(results: Results) -> str:
             "Of that, in microseconds of wall time, each without what it calls of the others:"
         ]
         parts += [_listeners(results["listeners"])]
+    if "idle" in results:
+        parts += ["An application that has an engine and has answered nothing:"]
+        rows = [
+            [KINDS[kind], f"{one['seconds']} s", f"{one['mebibytes']} MiB"]
+            for kind, one in results["idle"].items()
+        ]
+        parts += [table(["", "ready after", "memory"], rows)]
     if "overload" in results:
         parts += ["More than can be served: [the queue under overload](overload.md)."]
     parts += ["To reach:", _targets(results)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -126,6 +127,44 @@ def project(bench: Bench, _data: Data) -> None:
     }
 
 
+# what is imported is told by Python itself
+IDLE = """
+import resource, time
+began = time.perf_counter()
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+app, db = Flask("app"), SQLAlchemy()
+app.config["SQLALCHEMY_DATABASE_URI"] = "postgresql+psycopg:///app"
+{}
+with app.app_context():
+    db.engine
+print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+STARTS = {
+    "defaults": "db.init_app(app)",
+    "pool": "from flask_pool import Pool; Pool(app, db)",
+}
+
+
+def idle(bench: Bench, data: Data) -> None:
+    """Seconds until an application is there, and its memory, without a request."""
+    bench.say("idle: an application without a request")
+    found = {}
+    for kind, line in STARTS.items():
+        times = [
+            [
+                float(each)
+                for each in bench.project.run(data.url(), "python", "-c", IDLE.format(line)).split()
+            ]
+            for _ in range(3 * bench.scale.repeats)
+        ]
+        found[kind] = {
+            "seconds": round(min(seconds for seconds, _ in times), 2),
+            "mebibytes": round(statistics.median(memory for _, memory in times), 1),
+        }
+    bench.found["idle"] = found
+
+
 def _seconds(command: list[str], folder: str | None = None) -> float:
     started = time.perf_counter()
     subprocess.run(
@@ -135,5 +174,5 @@ def _seconds(command: list[str], folder: str | None = None) -> float:
 
 
 SECTIONS: dict[str, Callable[[Bench, Data], None]] = {
-    one.__name__: one for one in (counts, cpu, near, far, overload, mariadb, project)
+    one.__name__: one for one in (counts, cpu, idle, near, far, overload, mariadb, project)
 }
