@@ -23,7 +23,8 @@ from . import settings
 from .worker import Worker, lacking
 
 __all__ = [
-    "Worker", "application", "child_exit", "lacking", "load", "post_fork", "post_worker_init",
+    "Worker", "application", "child_exit", "lacking", "load", "on_starting", "post_fork",
+    "post_worker_init",
 ]  # fmt: skip
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108
@@ -71,9 +72,7 @@ def load() -> Settings:
         sys.stderr.write(f"not reloaded, the settings stay as they were: {error}\n")
     else:
         _values, _dotenv = values, found
-    shared = _shared()
-    if shared is not None:
-        shared.open_folder()
+    on_starting()  # with --preload the application is made before gunicorn calls it
     return Settings(_values)
 
 
@@ -130,7 +129,14 @@ def _main() -> None:
         sys.exit(error.message)
 
 
-# in a worker
+# gunicorn's hooks, and the application
+
+
+def on_starting(server: Any = None) -> None:
+    """Have a folder in which the workers to come share their metrics."""
+    shared = _shared()
+    if shared is not None:
+        shared.open_folder()
 
 
 def application() -> Any:

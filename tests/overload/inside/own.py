@@ -1,16 +1,18 @@
-"""An application with a pool that tells what its worker's garbage collector leaves alone."""
+"""An application of somebody's own, with a pool."""
 
 from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 
 from flask import Flask
 from flask_pool import Pool
 from flask_sqlalchemy import SQLAlchemy
 
 app, db = Flask(__name__), SQLAlchemy()
-app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{Path.cwd()}/app.db"
+app.config["OPS_TOKEN"] = "a token of the tests, and long"
 Pool(app, db)
 
 
@@ -24,3 +26,9 @@ def live() -> str:
 def frozen() -> dict[str, int]:
     """Tell which worker this is, how much is frozen, and how much is not."""
     return {"worker": os.getpid(), "frozen": gc.get_freeze_count(), "free": len(gc.get_objects())}
+
+
+@app.get("/folder")
+def folder() -> str:
+    """Tell where metrics are shared."""
+    return os.environ["PROMETHEUS_MULTIPROC_DIR"]

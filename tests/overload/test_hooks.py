@@ -1,4 +1,4 @@
-"""Each worker leaves what it has loaded out of garbage collections, however it came to be."""
+"""What the hooks of docs/add.md do for the workers of an application of somebody's own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 
 from .service import Service, serve, wait_for
 
+MAX, CAPACITY = "db_client_connection_max", 15  # SQLAlchemy's defaults: 5, and 10 more
 LOADED = 20_000  # objects of Flask and SQLAlchemy, at the least
-HOOKS = "from flask_pool.gunicorn import post_fork, post_worker_init\n"
+HOOKS = "from flask_pool.gunicorn import child_exit, on_starting, post_fork, post_worker_init\n"
+TOKEN = {"Authorization": "Bearer a token of the tests, and long"}
 
 
 def ask(service: Service) -> dict[str, int]:
@@ -28,7 +30,7 @@ def test_workers_are_frozen(
     (folder / "hooks.py").write_text(HOOKS)
     limit = ("--max-requests", "20") if way == "max_requests" else ()
     with serve(
-        folder, "--config", "hooks.py", *options, *limit, app="frozen:app", GUNICORN=gunicorn
+        folder, "--config", "hooks.py", *options, *limit, app="own:app", GUNICORN=gunicorn
     ) as service:
         first = told = ask(service)
         if way == "reloaded":
@@ -40,3 +42,25 @@ def test_workers_are_frozen(
         for each in (first, told):
             assert each["frozen"] > LOADED
             assert each["free"] < each["frozen"] / 4
+
+
+@pytest.mark.parametrize("options", [(), ("--preload",)], ids=["plain", "preload"])
+def test_metrics_are_those_of_all_workers(
+    folder: Path, gunicorn: str, options: tuple[str, ...]
+) -> None:
+    """No folder has to be made for them, and none is left."""
+    (folder / "hooks.py").write_text(HOOKS)
+    with serve(
+        folder, "--config", "hooks.py", *options, workers=3, app="own:app", GUNICORN=gunicorn
+    ) as service:
+
+        def capacity() -> float:
+            _, text = service.get("/metrics", TOKEN)
+            (line,) = [each for each in text.splitlines() if each.startswith(MAX)]
+            return float(line.split()[-1])
+
+        wait_for(lambda: capacity() == 3 * CAPACITY)
+        place = Path(service.get("/folder")[1])
+        assert place.exists()
+
+    assert not place.exists()
