@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from flask import Flask
 from flask_pool import Pool
@@ -10,7 +11,9 @@ from flask_sqlalchemy import SQLAlchemy
 
 app = Flask(__name__)
 app.config.update(
-    SQLALCHEMY_DATABASE_URI="sqlite:///pooled.db", SERVER_TIMING=True, OPS_TOKEN="token"
+    SQLALCHEMY_DATABASE_URI=f"sqlite:///{Path.cwd()}/pooled.db",
+    SERVER_TIMING=True,
+    OPS_TOKEN="token",
 )
 db = SQLAlchemy()
 Pool(app, db)
