@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import http.client
+import json
+import re
 import socket
 import ssl
 import subprocess
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from bake import ROOT
 from servers.programs import find_program
 from servers.workshop import free_port
 
@@ -58,6 +62,31 @@ def test_kept_alive_clients_starve_no_newcomers(
     assert kept[-1] == 0
 
 
+def test_long_polling_is_no_overload(folder: Path) -> None:
+    """Eight clients poll on four threads, two seconds each: all are served, and probes answer."""
+    found: Counter[int] = Counter()
+    slowest = 0.0
+    with serve(folder) as service:
+        for each in [service.ask("/?seconds=2") for _ in range(4)]:  # a mean time to go by
+            assert read_answer(each)[0] == 200
+        until = time.monotonic() + 5
+        arguments = (service, until, "/?seconds=2", found)
+        threads = [threading.Thread(target=keep_asking, args=arguments) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        while time.monotonic() < until:
+            began = time.monotonic()
+            assert service.get("/healthz/live") == (200, "live")
+            slowest = max(slowest, time.monotonic() - began)
+            time.sleep(0.1)
+        for thread in threads:
+            thread.join()
+    assert set(found) == {200}
+    assert found[200] >= 10
+    assert slowest < 2  # a second behind those that wait, and a busy machine
+
+
 def test_connections_without_a_request_hold_no_thread(folder: Path, gunicorn: str) -> None:
     """Neither while the kernel keeps them nor when it has handed them over."""
     with serve(folder, GUNICORN=gunicorn) as service:
@@ -72,6 +101,67 @@ def test_connections_without_a_request_hold_no_thread(folder: Path, gunicorn: st
         assert time.monotonic() - began < 3
         for each in silent:
             each.close()
+
+
+def stay(service: Service, number: int) -> list[socket.socket]:
+    """Return connections on which one request each was answered, and which are kept open."""
+    kept: list[socket.socket] = []
+    for _ in range(20 * number):  # a busy machine lets some wait, and they are told to close
+        connection = service.ask("/wait")
+        status, headers = read_answer(connection)
+        assert status == 200
+        if headers["Connection"] == "keep-alive":
+            kept.append(connection)
+        if len(kept) == number:
+            break
+    return kept
+
+
+def test_idle_kept_alive_connections_hold_no_thread(folder: Path, gunicorn: str) -> None:
+    """Forty clients that asked once and stay silent delay no newcomer, and may ask again."""
+    with serve(folder, "--keep-alive", "60", GUNICORN=gunicorn) as service:
+        kept = stay(service, 40)
+        began = time.monotonic()
+        assert [service.get("/wait")[0] for _ in range(10)] == [200] * 10
+        assert time.monotonic() - began < 3
+        for each in kept:
+            each.sendall(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert [read_answer(each)[0] for each in kept] == [200] * 40
+
+
+def test_kept_alive_clients_rejoin_the_common_queue(folder: Path, gunicorn: str) -> None:
+    """Answers say `Connection: close` while requests wait, and only then."""
+    keep = ("--keep-alive", "60")
+    with serve(folder, *keep, threads=1, GUNICORN=gunicorn, POOL_QUEUE_TARGET="10") as service:
+        kept = stay(service, 5)
+        stuck = service.ask("/?seconds=1")
+        time.sleep(0.3)
+        for each in kept:
+            each.sendall(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert [read_answer(each)[1]["Connection"] for each in kept] == ["close"] * 5
+        assert read_answer(stuck)[0] == 200
+        assert len(stay(service, 5)) == 5
+
+
+def come_back(service: Service) -> int:
+    """Ask until served, each time after a third of the announced time; return how often."""
+    tries = 0
+    while True:
+        tries += 1
+        status, headers = read_answer(service.ask("/?seconds=0.2"))
+        if status == 200:
+            return tries
+        assert status == 503
+        assert tries < 20, "it is refused for ever"
+        time.sleep(int(headers["Retry-After"]) / 3)
+
+
+def test_refused_clients_that_come_back_are_served(folder: Path) -> None:
+    """Sixty at once are three seconds of work; `Retry-After` spreads those that are refused."""
+    with serve(folder) as service, ThreadPoolExecutor(60) as clients:
+        tries = list(clients.map(come_back, [service] * 60))
+    assert 60 < sum(tries) <= 4 * 60
+    assert max(tries) <= 8
 
 
 def test_a_client_may_send_late(folder: Path) -> None:
@@ -265,4 +355,49 @@ def test_behind_nginx(folder: Path, load: Generator, keepalive: str) -> None:
     assert set(below.statuses) == {200}
     assert set(above.statuses) <= {200, 503, 0}
     assert above.statuses[503] > 20
+    assert len(above.served) > 40
+
+
+def haproxy_configuration(port: int, server: str) -> str:
+    """Return what docs/overload.md shows, with these addresses in place of its own."""
+    page = (ROOT / "docs" / "overload.md").read_text("utf-8")
+    found = re.search(r"^HAProxy:\n\n```text\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    text, changed = found[1], 0
+    for shown, private in (("bind :80\n", f"bind 127.0.0.1:{port}\n"), ("10.0.0.1:8000", server)):
+        changed += text.count(shown)
+        text = text.replace(shown, private)
+    assert changed == 2
+    return text
+
+
+@pytest.mark.needs("haproxy")
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_behind_haproxy_as_documented(folder: Path, load: Generator, kind: str) -> None:
+    """Overload is refused by the service, nothing is cut off, and the header tells the wait."""
+    haproxy, port, path = find_program("haproxy"), free_port(), folder / "s"
+    with serve(folder, bind=f"unix:{path}" if kind == "unix" else None) as service:
+        server = f"unix@{path}" if kind == "unix" else f"127.0.0.1:{service.port}"
+        (folder / "haproxy.cfg").write_text(haproxy_configuration(port, server))
+        process = subprocess.Popen([str(haproxy), "-db", "-f", str(folder / "haproxy.cfg")])
+        try:
+            front = Service(process, port, folder)
+            wait_for(lambda: front.get("/wait")[0] == 200)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            for _ in range(2):
+                old = {"X-Request-Start": f"t={time.time() - 30:.3f}"}  # it is overwritten
+                connection.request("GET", "/wait", headers=old)
+                # on a unix socket nothing else tells: without the header it would be None
+                assert float(connection.getresponse().read()) < 1
+                time.sleep(1.2)  # a client's silence is no wait
+            connection.close()
+            below = load.run(port, "12:3", path="/?seconds=0.2")
+            above = load.run(port, "60:4", path="/?seconds=0.2")
+            refused = json.loads(front.get("/rule")[1])["refused"]
+        finally:
+            process.terminate()
+            process.wait()
+    assert set(below.statuses) == {200}
+    assert set(above.statuses) <= {200, 503, 0}
+    assert refused >= above.statuses[503] > 20
     assert len(above.served) > 40
