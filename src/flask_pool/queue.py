@@ -1,4 +1,4 @@
-"""The line in front of the application: how long a request waited, and when it is refused.
+"""The queue in front of the application: how long a request waited, and when it is refused.
 
 The rule, per process: T is the larger of the target and the mean time of requests. While every
 wait seen within an interval was above T, a request that waited for more than 2 T is refused; at
@@ -77,7 +77,7 @@ class Rule:
     ) -> None:
         self.configure(target, interval, prefix)
         self.mean = 0.0  # seconds that a request takes
-        self.crowded = False  # the line is so long that the kernel may soon drop what arrives
+        self.crowded = False  # the queue is so long that the kernel may soon drop what arrives
         self.refused = 0
         self.since: float | None = None  # the wall clock when the present refusals began
         self.on_wait: list[Callable[[float], object]] = []
@@ -98,7 +98,7 @@ class Rule:
         return max(self.target, self.mean)
 
     def overloaded(self, now: float) -> bool:
-        """Tell whether every wait within the last interval was above T, or the line is crowded."""
+        """Tell whether every wait within the last interval was above T, or the queue is crowded."""
         if self.crowded:
             return True
         return self._is_above(now) and now - (self._above or now) >= self.interval

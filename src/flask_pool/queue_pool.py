@@ -165,7 +165,7 @@ class FairQueuePool(QueuePool):
         self.tell("checked_in", times.idle_since - used)
 
     def _next_entry(self, asked: float) -> ConnectionPoolEntry | None:
-        """Wait in line; return an entry, or None for a place that has none yet."""
+        """Wait in the queue; return an entry, or None for a place that has none yet."""
         with self._lock:
             if self._idle and not self._waiters:
                 return self._idle.pop() if self._take_last else self._idle.popleft()
@@ -390,7 +390,7 @@ class _Times:
 
 
 class _Waiter:
-    """A thread in line."""
+    """A thread in the queue."""
 
     __slots__ = ("entry", "patience", "served", "turn")
 

@@ -1,7 +1,7 @@
-"""A worker of gunicorn: one line for all workers, and a bounded wait.
+"""A worker of gunicorn: one queue for all workers, and a bounded wait.
 
 Threads are as many as connections, so under load requests wait in front of them. This worker
-accepts a connection only while one of its threads is free: the line is the listener's, first in
+accepts a connection only while one of its threads is free: the queue is the listener's, first in
 first out, and whoever has waited for too long (see `queue`) is refused without a thread.
 """
 
@@ -29,21 +29,21 @@ from gunicorn.workers import gthread  # type: ignore[import-untyped, unused-igno
 from . import queue
 from .queue import RULE
 
-TICK = 0.1  # seconds between two looks at the line while all threads are busy
+TICK = 0.1  # seconds between two looks at the queue while all threads are busy
 FAST = 0.01  # seconds of work that threads have in hand, if a request takes less
 MOST_AHEAD = 10  # requests in hand for each thread
-PAUSE = 0.005  # seconds until an empty line is looked at again, while all threads are in use
+PAUSE = 0.005  # seconds until an empty queue is looked at again, while all threads are in use
 SOON = 0.01  # the same under overload
 IDLE = 1.0  # seconds between two heartbeats while nothing happens
-CROWDED = 0.5  # of what the listener's line holds; what arrives at a full one waits for seconds
-AHEAD = 1.0  # seconds in the line after which no worker is about to serve a request: look past it
+CROWDED = 0.5  # of what the listener's queue holds; what arrives at a full one waits for seconds
+AHEAD = 1.0  # seconds in the queue after which no worker is about to serve a request: look past
 BATCH = 64  # requests refused between two looks at what threads have finished
 SILENT = 10.0  # seconds that a connection may take to send its first byte
 LINGER = 2.0  # seconds to read what a client still sends, after the last answer
 DEFER = 5  # seconds that the kernel keeps a connection that sends nothing to itself
 LONGEST_HEAD = 16384  # bytes of a request that are looked at before a thread takes it
 UNACKED = Struct("@24xI")  # tcpi_unacked of a listener: connections that wait
-REJOIN = 0.05  # seconds of waiting above which clients should use the common line, and no other
+REJOIN = 0.05  # seconds of waiting above which clients should use the common queue alone
 
 REQUEST_LINE = re.compile(
     rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n"
@@ -68,7 +68,7 @@ INITS = hasattr(gthread.ThreadWorker, "set_accept_enabled")  # handle() calls co
 
 
 def lacking() -> list[str]:
-    """Return what this gunicorn lacks for one line."""
+    """Return what this gunicorn lacks for one queue."""
     return [f"{owner.__name__}.{name}" for owner, name in NEEDS if not hasattr(owner, name)]
 
 
@@ -127,11 +127,11 @@ class _Chunks:
 class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     """A ThreadWorker that accepts only while one of its threads is free.
 
-    So the line is the listener's, one for all workers. The loop refuses who has waited too long.
+    So the queue is the listener's, one for all workers. The loop refuses who has waited too long.
     """
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: serve what stands in the line, then end."""
+        """SIGTERM: serve what waits in the queue, then end."""
         if lacking():
             super().handle_exit(sig, frame)
         else:
@@ -145,7 +145,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def run(self) -> None:
         """Serve until told to end."""
         if lacking():
-            self.log.warning("one line for all workers: this gunicorn lacks %s", lacking())
+            self.log.warning("one queue for all workers: this gunicorn lacks %s", lacking())
             super().run()
             return
         self._prepare()
@@ -181,7 +181,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.poller.register(self._wake_fd, selectors.EVENT_READ, self._collect)
         self._names: dict[Any, Any] = {}
         self._accepted, self._drained = 0, False
-        self._long_line = False  # newcomers wait: kept-alive clients should stand in line with them
+        self._long_queue = False  # newcomers wait: kept-alive clients should queue with them
         for listener in self.sockets:
             listener.setblocking(False)
             self._names[listener] = listener.getsockname()
@@ -237,7 +237,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         except OSError:  # full: it wakes anyway
             pass
 
-    # the line
+    # the queue
 
     def _serve(self, *, accepts: bool) -> None:
         """Give free threads to clients, those that return and newcomers in turn."""
@@ -279,10 +279,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             else:
                 return None
             if client is None:
-                self._more, self._emptied, self._long_line = False, monotonic(), False
+                self._more, self._emptied, self._long_queue = False, monotonic(), False
                 return None
             admitted = self._admits(client)
-            self._long_line = (client.wait or 0.0) > REJOIN
+            self._long_queue = (client.wait or 0.0) > REJOIN
             if admitted:
                 # one in a turn: another worker may have a free thread too
                 self._more = False
@@ -331,24 +331,24 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         """Tell whether some worker may serve this request soon: then leave what is behind it."""
         return client.secret or client.wait is None or client.wait <= AHEAD
 
-    def _shed(self, line: deque[Client]) -> None:
-        """Refuse the first in a line, as far as they have waited too long."""
+    def _shed(self, waiting: deque[Client]) -> None:
+        """Refuse the first in a queue, as far as they have waited too long."""
         kept = []
-        while line:
-            client = line.popleft()
+        while waiting:
+            client = waiting.popleft()
             if client.exempt or not self._is_late(client, looking=True):
-                line.appendleft(client)
+                waiting.appendleft(client)
                 break
             if not self._refuse(client):
                 kept.append(client)
-        line.extendleft(reversed(kept))
+        waiting.extendleft(reversed(kept))
 
     def _answer_probes(self) -> None:
         if self._probes and not self._spare_busy:
             self._start(self._probes.popleft(), spare=True)
 
     def _accept(self) -> Client | None:
-        """Take the first in the listener's line that has sent something."""
+        """Take the first in the listener's queue that has sent something."""
         for listener in self.sockets:
             while True:
                 try:
@@ -457,7 +457,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 RULE.count_refusals()
                 return False
             client.late = False
-            if self._long_line or (client.wait or 0.0) > REJOIN:
+            if self._long_queue or (client.wait or 0.0) > REJOIN:
                 req.force_close()
         return super().handle_request(req, conn)
 
@@ -572,7 +572,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     # the end
 
     def _finish(self) -> None:
-        """On SIGTERM serve what stands in the line; end what has begun, and close everything."""
+        """On SIGTERM serve what waits in the queue; end what has begun, and close everything."""
         until = monotonic() + self.cfg.graceful_timeout
         most = self._accepted + (self._standing(self.cfg.backlog) if self._terminated else 0)
         for client in self._idle:
@@ -595,7 +595,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.poller.close()
 
     def _standing(self, unknown: int = 0) -> int:
-        """Return how many connections wait in the listener's line."""
+        """Return how many connections wait in the listener's queue."""
         found = 0
         for listener in self.sockets:
             try:

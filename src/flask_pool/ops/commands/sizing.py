@@ -9,7 +9,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from math import ceil, exp, log
 
-BUSY = 0.7  # of a worker's one core: Python runs on one at a time, and lines grow beyond
+BUSY = 0.7  # of a worker's one core: Python runs on one at a time, and queues grow beyond
 MOST_THREADS = 100  # of one worker
 MOST_LOAD = 2e6  # connections in use on average
 
@@ -41,7 +41,7 @@ def smallest(load: float, time: float, share: float) -> Queue:
     while True:
         servers += 1
         blocked = load * blocked / (servers + load * blocked)
-        if servers <= load:  # the line would grow for ever
+        if servers <= load:  # the queue would grow for ever
             continue
         waits = blocked / (1 - load / servers * (1 - blocked))
         later = waits * exp(-(servers - load) * time)  # the share that waits longer than that
@@ -64,13 +64,13 @@ class Demand:
         """How many requests are served at any time."""
         return self.rate * (self.hold + self.python)
 
-    def line(self, time: float, parts: int) -> Queue:
-        """Return the line of one of so many parts, where a request stays for this time."""
+    def queue(self, time: float, parts: int) -> Queue:
+        """Return the queue of one of so many parts, where a request stays for this time."""
         return smallest(self.rate * time / parts, self.wait / time, self.share)
 
     def threads(self, parts: int) -> int:
         """Return how many threads one of so many workers needs."""
-        return self.line(self.hold + self.python, parts).servers
+        return self.queue(self.hold + self.python, parts).servers
 
 
 @dataclass(frozen=True)
@@ -102,21 +102,21 @@ def plan(
         workers = min(workers, needed)
     else:
         workers = max(1, ceil(needed / instances))
-    line = demand.line(demand.hold, instances * workers)
+    queue = demand.queue(demand.hold, instances * workers)
     # no more threads than connections: each that the pool does not keep is overflow
-    threads = max(line.servers, demand.threads(instances * workers))
+    threads = max(queue.servers, demand.threads(instances * workers))
     connections = instances * workers * threads
-    pooled = demand.line(demand.hold, 1).servers
+    pooled = demand.queue(demand.hold, 1).servers
     return Plan(
         rate=demand.rate,
         instances=instances,
         workers=workers,
         threads=threads,
-        pool_size=line.servers,
-        max_overflow=threads - line.servers,
+        pool_size=queue.servers,
+        max_overflow=threads - queue.servers,
         connections=connections,
-        wait_ms=1000 * demand.hold * line.within(demand.share),
-        mean_wait_ms=1000 * demand.hold * line.mean_wait,
+        wait_ms=1000 * demand.hold * queue.within(demand.share),
+        mean_wait_ms=1000 * demand.hold * queue.mean_wait,
         limit=limit,
         fits=limit is None or connections <= limit,
         pooled_connections=pooled,

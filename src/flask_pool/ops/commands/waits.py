@@ -29,7 +29,7 @@ def findings(settings: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(INFO, NAME, message, "pip install 'flask-pool[gunicorn]'")
         return
     if lacking():
-        message = f"each worker has a line of its own: this gunicorn lacks {', '.join(lacking())}"
+        message = f"each worker has a queue of its own: this gunicorn lacks {', '.join(lacking())}"
         yield Finding(WARNING, NAME, message, "install gunicorn 23.0 to 27.0")
     if sys.platform != "linux":
         message = "only Linux tells how long a request has waited on its socket"
@@ -45,7 +45,7 @@ def _configured() -> Iterator[Finding]:
     )  # fmt: skip
     found = dict(re.findall(r"^(worker_class|bind)\s+= (.*)$", done.stdout, re.MULTILINE))
     if "worker_class" in found and not any(name in found["worker_class"] for name in OURS):
-        message = f"gunicorn's worker is {found['worker_class']}: each worker has its own line"
+        message = f"gunicorn's worker is {found['worker_class']}: each worker has its own queue"
         yield Finding(WARNING, NAME, message, ADVICE)
     if "unix:" in found.get("bind", ""):
         message = "a unix socket does not tell how long a request has waited"
