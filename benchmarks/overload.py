@@ -169,13 +169,13 @@ def draw(file: Path, cells: list[Cell]) -> None:
         own = [cell for cell in cells if cell["side"] == side]
         share.plot(FACTORS, [cell["share"] for cell in own], "o-", color=color, label=side)
         probes.plot(FACTORS, [cell["slowest_probe"] for cell in own], "o-", color=color)
-    share.set_ylim(0, 1.1)
+    share.set_ylim(0, 1.2)
     share.set_title("Answered in time, of what is possible", loc="left", fontsize=10)
     probes.set_ylim(0)
     probes.set_title("Slowest health check, seconds", loc="left", fontsize=10)
     for axes in (share, probes):
         axes.set_xscale("log")
-        axes.set_xticks(FACTORS, [f"{factor:g} x" for factor in FACTORS])
+        axes.set_xticks(FACTORS, [f"{factor:g}" for factor in FACTORS])
         axes.minorticks_off()
         axes.set_xlabel("load, as a multiple of what can be served")
         axes.spines[["top", "right"]].set_visible(False)
