@@ -17,6 +17,7 @@ from .uses import Use
 
 HUNG_UP = "the server closed the connection before COMMIT was sent"
 AMID_ANSWER = "the connection was returned amid an answer"
+PATIENCE = 1.0  # seconds to wait for another thread's raw cursor
 ACTIVE = 1  # libpq's PQTRANS_ACTIVE
 IN_TRANSACTION = 0x0001  # SERVER_STATUS_IN_TRANS of MySQL's protocol
 
@@ -63,9 +64,15 @@ def is_busy(connection: Any, use: Use | None) -> bool:
     pgconn = getattr(connection, "pgconn", None)
     if pgconn is not None:
         # psycopg waits for a thread that asks, and for ever for a stream that nobody reads on
-        return pgconn.transaction_status == ACTIVE and not elsewhere
-    # PyMySQL does not wait; it has no result while a statement is being answered
-    return elsewhere and getattr(connection, "_result", True) is None
+        if pgconn.transaction_status != ACTIVE or elsewhere:
+            return False
+        if connection.lock.acquire(timeout=PATIENCE):  # a thread that asked with a raw cursor
+            connection.lock.release()
+        return bool(pgconn.transaction_status == ACTIVE)
+    # PyMySQL does not wait; it has no result while a statement is being answered or if that failed,
+    # and expects the first packet of an answer
+    asked = elsewhere or getattr(connection, "_next_seq_id", 0) == 1
+    return asked and getattr(connection, "_result", True) is None
 
 
 def close_busy(connection: Any, record: ConnectionPoolEntry, state: PoolResetState) -> None:

@@ -1,8 +1,8 @@
 """What a driver's connection says of itself, through documented attributes and its socket.
 
 Not documented, each with what is lost without it: PyMySQL's `_sock` (its socket is not asked),
-`_read_timeout` (no time limit for its handshake), `server_status` (no ROLLBACK is left out) and
-`_result` (a connection that another thread asks on is rolled back all the same).
+`_read_timeout` (no time limit for its handshake), `server_status` (no ROLLBACK is left out),
+`_result` and `_next_seq_id` (a connection that another thread asks on is rolled back all the same).
 """
 
 from __future__ import annotations
