@@ -177,7 +177,7 @@ def listen(  # noqa: C901 - a list
     request_started.connect(pools.on_first_request, app)
     # requests: no ROLLBACK that can't arrive, and nothing forgotten
     app.teardown_appcontext(lambda error: commits.let_go_of_lost(db))
-    setattr(app, "wsgi_app", uses.Ends(app.wsgi_app))  # noqa: B010
+    app.wsgi_app = uses.Ends(app.wsgi_app)  # type: ignore[method-assign]
 
 
 _first_request = Lock()
