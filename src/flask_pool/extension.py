@@ -29,6 +29,8 @@ from .replicas import Replicas, make_engines
 logger = logging.getLogger(__name__)
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+# `event.contains` goes by `id`, which a later session factory may have again
+_sessions: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 @dataclass
@@ -166,13 +168,11 @@ def listen(  # noqa: C901 - a list
             event.listen(server.engine, "connect", server.greet)
         app.after_request(pools.replicas.tell)
     # sessions: reads without a transaction, and no COMMIT that can't arrive
-    for name, listener in (
-        ("do_orm_execute", reads.read),
-        ("after_begin", reads.note_begin),
-        ("before_commit", commits.refuse_lost),
-    ):
-        if not event.contains(db.session, name, listener):
-            event.listen(db.session, name, listener)
+    if db.session not in _sessions:  # of several applications
+        _sessions.add(db.session)
+        event.listen(db.session, "do_orm_execute", reads.read)
+        event.listen(db.session, "after_begin", reads.note_begin)
+        event.listen(db.session, "before_commit", commits.refuse_lost)
     pools.on_first_request = partial(_read_last, db, pools)
     request_started.connect(pools.on_first_request, app)
     # requests: no ROLLBACK that can't arrive, and nothing forgotten
@@ -191,10 +191,10 @@ def _read_last(db: SQLAlchemy, pools: Pools, app: Flask, **_: Any) -> None:
     with _first_request:
         if pools.on_first_request is None:
             return
-        request_started.disconnect(pools.on_first_request)
-        pools.on_first_request = None
         event.remove(db.session, "do_orm_execute", reads.read)
         event.listen(db.session, "do_orm_execute", reads.read)
+        request_started.disconnect(pools.on_first_request)
+        pools.on_first_request = None
 
 
 def close() -> None:

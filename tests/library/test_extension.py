@@ -14,7 +14,7 @@ import psycopg
 import pymysql
 import pytest
 from flask import Flask
-from flask_pool import FairQueuePool, Pool
+from flask_pool import FairQueuePool, Pool, reads
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, select, text
 from sqlalchemy.engine import Engine, make_url
@@ -541,3 +541,20 @@ def test_the_core_works_without_what_operators_use(tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.stdout.startswith("1 "), done.stderr
+
+
+def test_session_at_the_address_of_an_earlier_one_is_listened_to() -> None:
+    """Tests that make application after application have this; `event.contains` went by `id`."""
+    seen: set[int] = set()
+    for _ in range(1000):
+        app, own, _ = bare()
+        again = id(own.session) in seen
+        seen.add(id(own.session))
+        with app.app_context():
+            assert reads.read in list(own.session().dispatch.do_orm_execute)
+        app.test_client().get("/")
+        if again:
+            return
+        del app, own
+        gc.collect()
+    pytest.fail("no address came again")
