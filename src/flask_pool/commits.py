@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
-from .connections import USE, Socket, ask_socket
+from .connections import USE, Socket, ask_socket, descriptor
 from .reads import USES
 from .uses import Use
 
@@ -33,19 +33,19 @@ def refuse_lost(session: Session) -> None:
 
 
 def let_go_of_lost(db: SQLAlchemy) -> None:
-    """End the session; a connection that is dead needs no ROLLBACK, as its server did that."""
+    """End the session; one whose connection has died needs no ROLLBACK, as its server did that."""
     if not db.session.registry.has():
         return
     session, in_transaction = db.session(), False
     for connection, use in _open(session):
-        if ask_socket(use.driver) is Socket.DEAD or is_busy(use.driver, use):
+        if descriptor(use.driver) == -1 or is_busy(use.driver, use):  # closed here
             connection.invalidate()
         elif use.other or connection.dialect.driver != "psycopg":  # which sends none after reads
             in_transaction = True
     if in_transaction:
         try:
             session.close()
-        except DBAPIError as error:  # it died just now
+        except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
 

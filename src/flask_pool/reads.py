@@ -95,10 +95,10 @@ def invoke(state: ORMExecuteState, mark: Read, bind: Any = None) -> Result[Any]:
 
 
 def _may_read(state: ORMExecuteState) -> bool:
-    session = state.session
-    if state.is_insert or state.is_update or state.is_delete or session.twophase:
+    session, statement = state.session, state.statement
+    if statement.is_dml or session.twophase:
         return False
-    if isinstance(state.statement, DefaultGenerator):  # a Sequence, whose result is a number
+    if isinstance(statement, DefaultGenerator):  # a Sequence, whose result is a number
         return False
     transaction = session.get_transaction()
     return transaction is None or (

@@ -100,6 +100,7 @@ class Client:
     submitted: float = 0.0  # when the request was given to the threads
     began: float = 0.0  # when one of them took it
     answered: float | None = None  # when its last request was answered
+    idle: bool = False  # without a next request, when it was answered
     deadline: float = 0.0  # when it is closed, if nothing happens
 
     @property
@@ -158,13 +159,14 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _prepare(self) -> None:
         self._busy = 0
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
+        self._wanting = False  # a thread that gets free is to wake the loop
         self._counted, self._emptied, self._began = 0.0, 0.0, monotonic()
         self._finished = 0.0  # when a thread last finished a request
         self._backlog = len(self.sockets) * self.cfg.backlog
         self._woken = False
         self._spare = ThreadPoolExecutor(1)  # answers probes while all other threads are busy
         self._local = local()
-        self._done: deque[tuple[Client, bool, bool]] = deque()
+        self._done: deque[tuple[Client, bool, bool, float]] = deque()
         self._returning: deque[Client] = deque()  # kept-alive, with a request
         self._newcomers: deque[Client] = deque()  # accepted before a thread was free
         self._probes: deque[Client] = deque()
@@ -178,7 +180,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._wake_fd, self._wake_end = os.pipe()
         os.set_blocking(self._wake_fd, False)
         os.set_blocking(self._wake_end, False)
-        self.poller.register(self._wake_fd, selectors.EVENT_READ, self._collect)
+        self.poller.register(self._wake_fd, selectors.EVENT_READ, self._woke)
         self._names: dict[Any, Any] = {}
         self._accepted, self._drained = 0, False
         self._long_queue = False  # newcomers wait: kept-alive clients should queue with them
@@ -192,19 +194,28 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _turn(self, *, accepts: bool) -> None:
         """Wait for something to happen, then serve."""
-        self.notify()
         free = self._busy < self.cfg.threads
-        self._listen(accepts and free and self.nr_conns < self.worker_connections)
+        if not (accepts and self.nr_conns < self.worker_connections):
+            self._listen(False)
+        elif free:
+            self._listen(True)
         timeout = IDLE if free and self.alive else TICK
         if not free and RULE.overloaded(monotonic()):
             timeout = SOON
-        for key, _ in self.poller.select(timeout):
+        waiting = self._returning or self._newcomers or self._probes
+        self._wanting = bool(waiting) or not (self._listening and self.alive)
+        if self._done:  # of a thread that did not see that it is wanted
+            timeout = 0
+        events = self.poller.select(timeout)
+        self._collect()
+        for key, _ in events:
             key.data(key.fileobj)
         self._serve(accepts=accepts)
         now = monotonic()
         due = now - self._counted >= TICK
         if due:
             self._counted = now
+            self.notify()
             self._look_around(now)
         if self._busy >= self.cfg.threads and (due or RULE.overloaded(now)):
             self._look(accepts=accepts)
@@ -227,7 +238,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._listening = wanted
 
     def _arrived(self, _: Any) -> None:
-        self._more, self._emptied = True, 0.0
+        self._emptied = 0.0
+        if self._busy < self.cfg.threads:
+            self._more = True
+        else:  # until a thread is free
+            self._listen(False)
 
     def _wake(self) -> None:
         try:
@@ -357,7 +372,6 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                     break
                 self.nr_conns += 1
                 self._accepted += 1
-                sock.setblocking(False)
                 client = Client(sock, self._secret, address, listener)
                 if self._peek(client):
                     return client
@@ -370,7 +384,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         if client.secret and client.conn is not None:
             return True
         try:
-            head = client.sock.recv(LONGEST_HEAD, socket.MSG_PEEK)
+            head = client.sock.recv(LONGEST_HEAD, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             self._await(client, self._silent, SILENT)
             return False
@@ -406,8 +420,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             return False
         with suppress(OSError):
             if not client.body:
-                client.sock.recv(LONGEST_HEAD)
-            client.sock.send(refusal(client.head))
+                client.sock.recv(LONGEST_HEAD, socket.MSG_DONTWAIT)
+            client.sock.send(refusal(client.head), socket.MSG_DONTWAIT)
         RULE.count_wait(client.wait or 0.0)
         RULE.count_refusals()
         self._end(client)
@@ -436,14 +450,27 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         conn = client.conn
         try:
             conn.data_ready = True
-            conn.sock.setblocking(True)
             if not INITS:
+                conn.sock.setblocking(True)
                 conn.init()
             keep = self.handle(conn)
             if isinstance(keep, tuple):  # gunicorn 23
                 keep = keep[0]
         finally:
-            self._done.append((client, keep is True, spare))
+            self._hand_back(client, spare, keep=keep is True)
+
+    def _hand_back(self, client: Client, spare: bool, *, keep: bool) -> None:
+        """Give a connection back to the loop, and wake it only if it has something to do now."""
+        client.sock, client.passed = client.conn.sock, 0.0
+        waits = keep and not self._has_read_ahead(client)
+        client.answered = monotonic() if keep else None
+        client.idle = waits
+        self._done.append((client, keep, spare, monotonic()))
+        if waits:
+            with suppress(OSError, ValueError):  # the worker has ended
+                callback = partial(self._readable, client, self._idle)
+                self.poller.register(client.sock, selectors.EVENT_READ, callback)
+        if not waits or self._wanting or not self.alive:
             self._wake()
 
     def handle_request(self, req: _Request, conn: Any) -> Any:
@@ -476,32 +503,32 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             environ["wsgi.input"] = Body(_Chunks(environ["wsgi.input"]))
         return app(environ, start_response)
 
-    def _collect(self, _: Any) -> None:
-        """Take back the connections that threads have finished with."""
+    def _woke(self, _: Any) -> None:
         with suppress(BlockingIOError):
             os.read(self._wake_fd, 4096)
-        self._woken = False  # before the look at what is done
+        self._woken = False
+        self._collect()  # what came since
+
+    def _collect(self) -> None:
+        """Take back the connections that threads have finished with."""
         while self._done:
-            client, keep, spare = self._done.popleft()
-            now = monotonic()
-            client.sock, client.passed, self._finished = client.conn.sock, 0.0, now
+            client, keep, spare, ended = self._done.popleft()
+            self._finished = ended
             if spare:
                 self._spare_busy = False
             else:
                 self._busy -= 1
                 if not client.late and not client.exempt:
-                    RULE.took(now - client.began)
-            self._more = True
+                    RULE.took(ended - client.began)
+            self._more = self._more or not self._listening
             if not keep:
                 self._end(client)
-                continue
-            client.answered = now
-            if self._has_read_ahead(client):
+            elif client.idle:
+                client.deadline = ended + (self.cfg.keepalive if self.alive else LINGER)
+                self._idle[client] = None
+            else:
                 client.head, client.exempt, client.whole, client.body = b"", False, False, True
                 self._returning.append(client)
-            else:
-                client.sock.setblocking(False)
-                self._await(client, self._idle, self.cfg.keepalive if self.alive else LINGER)
 
     def _has_read_ahead(self, client: Client) -> bool:
         """Tell whether a next request's bytes were read already, so that the poller sees none."""

@@ -84,7 +84,7 @@ def test_long_polling_is_no_overload(folder: Path) -> None:
             thread.join()
     assert set(found) == {200}
     assert found[200] >= 10
-    assert slowest < 2  # a second behind those that wait, and a busy machine
+    assert slowest < 3  # a second behind those that wait, and a busy machine; 4 in a line
 
 
 def test_connections_without_a_request_hold_no_thread(folder: Path, gunicorn: str) -> None:

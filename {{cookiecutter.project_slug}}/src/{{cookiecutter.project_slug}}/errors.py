@@ -48,24 +48,27 @@ def problem(error: HTTPException) -> Response:
 
 def refuse() -> None:
     """Answer 403 to a form that a page of another site sent, 413 to an endless body."""
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "")
-    if site is None:  # an older browser; other clients send neither
-        own = not origin or origin.partition("://")[2].lower() == request.host.lower()
-    else:
-        own = site in ("same-origin", "none")
-    if request.method == "POST" and not request.is_json and not own:
+    if request.method == "POST" and not request.is_json and not is_own_site():
         abort(403, "This form was sent from another site.")
-    if request.content_length is None:
+    if "HTTP_TRANSFER_ENCODING" in request.environ:  # nobody says how long it is
         request.get_data()
         request.stream.read(1)  # what is left says that it was too long
+
+
+def is_own_site() -> bool:
+    """Tell whether a form was sent by a page of this service, or by no browser."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "")
+    if site is None:  # an older browser; other clients send neither
+        return not origin or origin.partition("://")[2].lower() == request.host.lower()
+    return site in ("same-origin", "none")
 
 
 def secure(response: Response) -> Response:
     """Keep browsers from running or sending anything that is not this service's own."""
     policy = current_app.config["CONTENT_SECURITY_POLICY"]
-    if policy:
-        response.headers.setdefault("Content-Security-Policy", policy)  # a view may have its own
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    if policy and "Content-Security-Policy" not in response.headers:  # a view may have its own
+        response.headers.add("Content-Security-Policy", policy)
+    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
