@@ -19,7 +19,7 @@ from bake import ROOT
 from servers.programs import find_program
 from servers.workshop import free_port
 
-from .service import Generator, Service, read_answer, serve, wait_for
+from .service import Generator, Load, Service, read_answer, serve, wait_for
 
 pytestmark = pytest.mark.needs("gcc")
 
@@ -315,60 +315,66 @@ def test_tls(folder: Path, gunicorn: str) -> None:
 
 
 NGINX = """
-daemon off; worker_processes 1; pid %(folder)s/pid; error_log %(folder)s/error;
-events { worker_connections 512; }
-http {
-    access_log off; client_body_temp_path %(folder)s/b; proxy_temp_path %(folder)s/p;
-    fastcgi_temp_path %(folder)s/f; uwsgi_temp_path %(folder)s/u; scgi_temp_path %(folder)s/s;
-    upstream service { server 127.0.0.1:%(service)s; %(keepalive)s }
-    server {
-        listen 127.0.0.1:%(port)s;
-        location / {
-            proxy_pass http://service;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header X-Request-Start "t=${msec}";
-        }
-    }
-}
+daemon off; worker_processes 1; pid {0}/pid; error_log {0}/error; user root;
+events {{ worker_connections 512; }}
+http {{
+    access_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p;
+    fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;
+    {1}
+}}
 """
 
 
+def shown(title: str, language: str, private: dict[str, str]) -> str:
+    """Return a block of docs/overload.md, with private addresses in place of those shown."""
+    page = (ROOT / "docs" / "overload.md").read_text("utf-8")
+    found = re.search(rf"^{title}:\n\n```{language}\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    text = found[1]
+    for public, own in private.items():
+        assert text.count(public) == 1, public
+        text = text.replace(public, own)
+    return text
+
+
 @pytest.mark.needs("nginx")
-@pytest.mark.parametrize("keepalive", ["", "keepalive 16;"])
-def test_behind_nginx(folder: Path, load: Generator, keepalive: str) -> None:
-    """Overload is refused, nothing is cut off, and the wait is known."""
-    nginx, port = find_program("nginx"), free_port()
-    values = {"folder": folder, "port": port, "keepalive": keepalive}
-    with serve(folder) as service:
-        (folder / "nginx.conf").write_text(NGINX % (values | {"service": service.port}))
+@pytest.mark.parametrize("kind", ["tcp", "unix", "keeps no connection"])
+def test_behind_nginx_as_documented(folder: Path, load: Generator, kind: str) -> None:
+    """Overload is refused by the service, nothing is cut off, and the header tells the wait."""
+    nginx, port, path = find_program("nginx"), free_port(), folder / "sock"
+    with serve(folder, bind=f"unix:{path}" if kind == "unix" else None) as service:
+        server = f"unix:{path}" if kind == "unix" else f"127.0.0.1:{service.port}"
+        private = {"listen 80;": f"listen 127.0.0.1:{port};", "127.0.0.1:8000": server}
+        if kind == "keeps no connection":
+            private["keepalive 32; "] = ""
+        block = shown("nginx", "nginx", private)
+        (folder / "nginx.conf").write_text(NGINX.format(folder, block))
         process = subprocess.Popen([str(nginx), "-c", str(folder / "nginx.conf")])
         try:
-            front = Service(process, port, folder)
-            wait_for(lambda: front.get("/wait")[0] == 200)
-            assert float(front.get("/wait")[1]) < 1
-            below = load.run(port, "12:3", path="/?seconds=0.2")
-            above = load.run(port, "60:4", path="/?seconds=0.2")
+            below, above, refused = behind_proxy(Service(process, port, folder), load)
         finally:
             process.terminate()
             process.wait()
     assert set(below.statuses) == {200}
     assert set(above.statuses) <= {200, 503, 0}
-    assert above.statuses[503] > 20
+    assert refused >= above.statuses[503] > 20
     assert len(above.served) > 40
 
 
-def haproxy_configuration(port: int, server: str) -> str:
-    """Return what docs/overload.md shows, with these addresses in place of its own."""
-    page = (ROOT / "docs" / "overload.md").read_text("utf-8")
-    found = re.search(r"^HAProxy:\n\n```text\n(.*?)```", page, re.DOTALL | re.MULTILINE)
-    assert found is not None
-    text, changed = found[1], 0
-    for shown, private in (("bind :80\n", f"bind 127.0.0.1:{port}\n"), ("10.0.0.1:8000", server)):
-        changed += text.count(shown)
-        text = text.replace(shown, private)
-    assert changed == 2
-    return text
+def behind_proxy(front: Service, load: Generator) -> tuple[Load, Load, int]:
+    """Return what becomes of a load that can be served, of one that can't, and the refusals."""
+    wait_for(lambda: front.get("/wait")[0] == 200)
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=20)
+    for _ in range(2):
+        old = {"X-Request-Start": f"t={time.time() - 30:.3f}"}  # it is overwritten
+        connection.request("GET", "/wait", headers=old)
+        # on a unix socket nothing else tells: without the header it would be None
+        assert float(connection.getresponse().read()) < 1
+        time.sleep(1.2)  # a client's silence is no wait
+    connection.close()
+    below = load.run(front.port, "12:3", path="/?seconds=0.2")
+    above = load.run(front.port, "60:4", path="/?seconds=0.2")
+    return below, above, json.loads(front.get("/rule")[1])["refused"]
 
 
 @pytest.mark.needs("haproxy")
@@ -378,22 +384,12 @@ def test_behind_haproxy_as_documented(folder: Path, load: Generator, kind: str) 
     haproxy, port, path = find_program("haproxy"), free_port(), folder / "s"
     with serve(folder, bind=f"unix:{path}" if kind == "unix" else None) as service:
         server = f"unix@{path}" if kind == "unix" else f"127.0.0.1:{service.port}"
-        (folder / "haproxy.cfg").write_text(haproxy_configuration(port, server))
+        private = {"bind :80": f"bind 127.0.0.1:{port}", "10.0.0.1:8000": server}
+        block = shown("HAProxy", "text", private)
+        (folder / "haproxy.cfg").write_text(block)
         process = subprocess.Popen([str(haproxy), "-db", "-f", str(folder / "haproxy.cfg")])
         try:
-            front = Service(process, port, folder)
-            wait_for(lambda: front.get("/wait")[0] == 200)
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-            for _ in range(2):
-                old = {"X-Request-Start": f"t={time.time() - 30:.3f}"}  # it is overwritten
-                connection.request("GET", "/wait", headers=old)
-                # on a unix socket nothing else tells: without the header it would be None
-                assert float(connection.getresponse().read()) < 1
-                time.sleep(1.2)  # a client's silence is no wait
-            connection.close()
-            below = load.run(port, "12:3", path="/?seconds=0.2")
-            above = load.run(port, "60:4", path="/?seconds=0.2")
-            refused = json.loads(front.get("/rule")[1])["refused"]
+            below, above, refused = behind_proxy(Service(process, port, folder), load)
         finally:
             process.terminate()
             process.wait()
