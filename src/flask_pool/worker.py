@@ -460,7 +460,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._hand_back(client, spare, keep=keep is True)
 
     def _hand_back(self, client: Client, spare: bool, *, keep: bool) -> None:
-        """Give a connection back to the loop, and wake it only if it has something to do now."""
+        """Give a connection back to the loop, and wake it only if it has something to do now.
+
+        epoll and kqueue take a socket from any thread; the loop looks at `_done` before it
+        looks at what has arrived.
+        """
         client.sock, client.passed = client.conn.sock, 0.0
         waits = keep and not self._has_read_ahead(client)
         client.answered = monotonic() if keep else None
