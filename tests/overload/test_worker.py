@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from .service import PLAIN, Generator, read_answer, result, serve, wait_for
@@ -160,3 +161,25 @@ def test_two_workers_share_one_line(folder: Path) -> None:
         line = [service.ask("/?seconds=0.5") for _ in range(16)]
         assert [read_answer(each)[0] for each in line] == [200] * 16
         assert time.monotonic() - began < 2  # one worker alone: 2 s at best
+
+
+def test_waiting_computes_nothing(folder: Path) -> None:
+    """Neither kept-alive connections nor newcomers behind busy threads keep the loop turning."""
+
+    def spent(seconds: float) -> float:
+        before = sum(process.cpu_times()[:2])
+        time.sleep(seconds)
+        return float(sum(process.cpu_times()[:2]) - before)
+
+    with serve(folder) as service:
+        (process,) = psutil.Process(service.process.pid).children()
+        for _ in range(20):
+            assert read_answer(service.ask())[0] == 200
+        assert spent(2) < 0.5
+        for _ in range(4):
+            service.ask("/?seconds=4")
+        time.sleep(0.3)
+        for _ in range(5):
+            service.ask()
+        service.connect()
+        assert spent(2) < 0.5
