@@ -173,7 +173,8 @@ def listen(  # noqa: C901 - a list
         event.listen(db.session, "do_orm_execute", reads.read)
         event.listen(db.session, "after_begin", reads.note_begin)
         event.listen(db.session, "before_commit", commits.refuse_lost)
-    pools.on_first_request = partial(_read_last, db, pools)
+    # this session, as tests replace `db.session` by one of their own
+    pools.on_first_request = partial(_read_last, db.session, pools)
     request_started.connect(pools.on_first_request, app)
     # requests: no ROLLBACK that can't arrive, and nothing forgotten
     app.teardown_appcontext(lambda error: commits.let_go_of_lost(db))
@@ -183,7 +184,7 @@ def listen(  # noqa: C901 - a list
 _first_request = Lock()
 
 
-def _read_last(db: SQLAlchemy, pools: Pools, app: Flask, **_: Any) -> None:
+def _read_last(session: Any, pools: Pools, app: Flask, **_: Any) -> None:
     """Put `reads.read` behind the application's own listeners, at its first request.
 
     What comes after it is called again where a read is run once more.
@@ -191,8 +192,8 @@ def _read_last(db: SQLAlchemy, pools: Pools, app: Flask, **_: Any) -> None:
     with _first_request:
         if pools.on_first_request is None:
             return
-        event.remove(db.session, "do_orm_execute", reads.read)
-        event.listen(db.session, "do_orm_execute", reads.read)
+        event.remove(session, "do_orm_execute", reads.read)
+        event.listen(session, "do_orm_execute", reads.read)
         request_started.disconnect(pools.on_first_request)
         pools.on_first_request = None
 

@@ -7,6 +7,7 @@ first out, and whoever has waited for too long (see `queue`) is refused without 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import selectors
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from struct import Struct
 from threading import local
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 
 from gunicorn.http.body import Body  # type: ignore[import-untyped, unused-ignore]
@@ -37,6 +38,8 @@ SOON = 0.01  # the same under overload
 IDLE = 1.0  # seconds between two heartbeats while nothing happens
 CROWDED = 0.5  # of what the listener's queue holds; what arrives at a full one waits for seconds
 AHEAD = 1.0  # seconds in the queue after which no worker is about to serve a request: look past
+STOOD = 5  # looks at which the queue was not empty: no idle worker is about to take what waits
+FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # no room for a connection now
 BATCH = 64  # requests refused between two looks at what threads have finished
 SILENT = 10.0  # seconds that a connection may take to send its first byte
 LINGER = 2.0  # seconds to read what a client still sends, after the last answer
@@ -157,7 +160,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._finish()
 
     def _prepare(self) -> None:
-        self._busy = 0
+        self._busy = self._stood = 0
+        self._process = os.getpid()
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
         self._wanting = False  # a thread that gets free is to wake the loop
         self._counted, self._emptied, self._began = 0.0, 0.0, monotonic()
@@ -182,11 +186,14 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         os.set_blocking(self._wake_end, False)
         self.poller.register(self._wake_fd, selectors.EVENT_READ, self._woke)
         self._names: dict[Any, Any] = {}
+        self._listeners = deque(self.sockets)  # the next to be looked at first
+        self._door = selectors.DefaultSelector()  # tells whether somebody waits in the queue
         self._accepted, self._drained = 0, False
         self._long_queue = False  # newcomers wait: kept-alive clients should queue with them
         for listener in self.sockets:
             listener.setblocking(False)
             self._names[listener] = listener.getsockname()
+            self._door.register(listener, selectors.EVENT_READ)
             with suppress(AttributeError, OSError):  # another system, or a unix socket
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER)
 
@@ -202,9 +209,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         timeout = IDLE if free and self.alive else TICK
         if not free and RULE.overloaded(monotonic()):
             timeout = SOON
-        waiting = self._returning or self._newcomers or self._probes
-        self._wanting = bool(waiting) or not (self._listening and self.alive)
-        if self._done:  # of a thread that did not see that it is wanted
+        if self._idle:
+            timeout = min(timeout, max(TICK, next(iter(self._idle)).deadline - monotonic()))
+        waiting = self._returning or self._newcomers
+        self._wanting = bool(waiting or self._probes) or not (self._listening and self.alive)
+        if (free and waiting) or self._done:  # a thread may not have seen that it is wanted
             timeout = 0
         events = self.poller.select(timeout)
         self._collect()
@@ -222,6 +231,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _look_around(self, now: float) -> None:
         busy = self._busy >= self.cfg.threads
+        self._stood = self._stood + 1 if busy and self.alive and self._door.select(0) else 0
         RULE.crowded = busy and self._standing() > CROWDED * self._backlog
         RULE.tell()
         for clients in (self._ending, self._silent, self._idle):
@@ -329,8 +339,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         refused = RULE.refused
         while (
             accepts
+            and (self._stood >= STOOD or RULE.overloaded(monotonic()))
             and RULE.refused - refused < BATCH
-            and self.nr_conns < self.worker_connections
             and not (self._newcomers and self._soon_served(self._newcomers[-1]))
         ):
             client = self._accept()
@@ -364,18 +374,26 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _accept(self) -> Client | None:
         """Take the first in the listener's queue that has sent something."""
-        for listener in self.sockets:
-            while True:
+        for listener in list(self._listeners):
+            while self.nr_conns < self.worker_connections:
                 try:
                     sock, address = listener.accept()
                 except (BlockingIOError, ConnectionAbortedError):
                     break
+                except OSError as error:
+                    if error.errno not in FULL:
+                        raise
+                    sleep(PAUSE)  # until something is closed
+                    return None
+                if sock.gettimeout():  # the application has set a default
+                    sock.settimeout(None)
                 self.nr_conns += 1
                 self._accepted += 1
                 client = Client(sock, self._secret, address, listener)
                 if self._peek(client):
+                    self._listeners.rotate(-1)
                     return client
-        self._drained = True
+        self._drained = self.nr_conns < self.worker_connections
         return None
 
     def _peek(self, client: Client) -> bool:
@@ -424,7 +442,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             client.sock.send(refusal(client.head), socket.MSG_DONTWAIT)
         RULE.count_wait(client.wait or 0.0)
         RULE.count_refusals()
-        self._end(client)
+        (self._end if client.body else self._close)(client)
         return True
 
     # threads
@@ -465,15 +483,16 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         epoll and kqueue take a socket from any thread; the loop looks at `_done` before it
         looks at what has arrived.
         """
+        if os.getpid() != self._process:  # a view has forked, and its child came here
+            return
         client.sock, client.passed = client.conn.sock, 0.0
         waits = keep and not self._has_read_ahead(client)
         client.answered = monotonic() if keep else None
         client.idle = waits
         self._done.append((client, keep, spare, monotonic()))
         if waits:
-            with suppress(OSError, ValueError):  # the worker has ended
-                callback = partial(self._readable, client, self._idle)
-                self.poller.register(client.sock, selectors.EVENT_READ, callback)
+            with suppress(OSError, ValueError):  # it is closed, or the worker has ended
+                self._watch(client, self._idle)
         if not waits or self._wanting or not self.alive:
             self._wake()
 
@@ -545,19 +564,27 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     # connections without a request
 
     def _await(self, client: Client, clients: dict[Client, None], seconds: float) -> None:
-        callback = partial(self._readable, client, clients)
-        self.poller.register(client.sock, selectors.EVENT_READ, callback)
+        self._watch(client, clients)
         client.deadline = monotonic() + seconds
         clients[client] = None
 
+    def _watch(self, client: Client, clients: dict[Client, None]) -> None:
+        callback = partial(self._readable, client, clients)
+        try:
+            self.poller.register(client.sock, selectors.EVENT_READ, callback)
+        except KeyError:  # of a socket with this number, which the application has closed
+            self.poller.unregister(client.sock.fileno())
+            self.poller.register(client.sock, selectors.EVENT_READ, callback)
+
     def _readable(self, client: Client, clients: dict[Client, None], _: Any) -> None:
         if clients is self._ending:
-            with suppress(BlockingIOError, InterruptedError):
-                try:
-                    if client.sock.recv(65536):
-                        return
-                except (ConnectionError, ValueError):
-                    pass
+            try:
+                ended = not client.sock.recv(65536)
+            except (BlockingIOError, InterruptedError):
+                return
+            except (OSError, ValueError):
+                ended = True
+            if ended:
                 self._leave(client, clients)
                 self._close(client)
             return
@@ -572,7 +599,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _leave(self, client: Client, clients: dict[Client, None]) -> None:
         clients.pop(client, None)
-        with suppress(OSError, KeyError, ValueError):  # it is closed
+        # it is closed, and looked for among all that are watched
+        with suppress(OSError, KeyError, ValueError, RuntimeError):
             self.poller.unregister(client.sock)
 
     def _expire(self, clients: dict[Client, None], now: float) -> None:
@@ -584,19 +612,21 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._close(client)
 
     def _end(self, client: Client) -> None:
-        """Close a connection without waiting for its client, who may be sending a body still."""
-        if client.body or client.secret:
-            try:
-                client.sock.setblocking(False)
-                client.sock.shutdown(socket.SHUT_WR)
-                self._await(client, self._ending, LINGER)
-            except (OSError, ValueError):  # it is closed already
-                self._close(client)
-        else:
+        """Close a connection without waiting for its client, who may be sending still.
+
+        Closing it at once would throw away what the client has not read, if anything came.
+        """
+        try:
+            client.sock.setblocking(False)
+            client.sock.shutdown(socket.SHUT_WR)
+            self._await(client, self._ending, LINGER)
+        except (OSError, ValueError):  # it is closed already
             self._close(client)
 
     def _close(self, client: Client) -> None:
         self.nr_conns -= 1
+        with suppress(OSError):  # a child process may have it too
+            client.sock.shutdown(socket.SHUT_WR)
         with suppress(OSError):
             client.sock.close()
 
@@ -624,6 +654,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.tpool.shutdown(wait=False)
         self._spare.shutdown(wait=False)
         self.poller.close()
+        self._door.close()
 
     def _standing(self, unknown: int = 0) -> int:
         """Return how many connections wait in the listener's queue."""
