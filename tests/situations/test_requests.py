@@ -12,7 +12,8 @@ import pytest
 from flask import Response, copy_current_request_context, g, stream_with_context
 from flask.views import MethodView
 from sqlalchemy import func, insert, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from .applications import POOL, Application
 from .conftest import Make
@@ -447,3 +448,30 @@ def test_bulk_and_returning(app: Application, database: Database, method: str) -
         return app.session.scalar(COUNT)
 
     assert app.json(view, method) == 52
+
+
+@on("postgresql", "mariadb")  # SQLite's driver begins no transaction before a savepoint
+@EITHER_WAY
+def test_session_of_a_test_takes_the_place_of_the_own(app: Application, method: str) -> None:
+    """SQLAlchemy's recipe for test suites: what a view commits is rolled back after the test."""
+
+    def view() -> Any:
+        app.session.add(app.Item(name="three"))
+        app.session.commit()
+        app.session.add(app.Item(name="three"))
+        with pytest.raises(IntegrityError):
+            app.session.commit()
+        app.session.rollback()
+        return app.session.scalar(select(func.count()).select_from(app.Item))
+
+    with app.flask.app_context():
+        own = app.db.session
+        with app.engine.connect() as connection:
+            outer = connection.begin()
+            maker = sessionmaker(connection, join_transaction_mode="create_savepoint")
+            app.db.session = scoped_session(maker)
+            assert app.json(view, method) == 3
+            app.db.session.remove()
+            outer.rollback()
+            app.db.session = own
+        assert own.scalar(select(func.count()).select_from(app.Item)) == 2
