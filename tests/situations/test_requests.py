@@ -469,7 +469,8 @@ def test_session_of_a_test_takes_the_place_of_the_own(app: Application, method: 
         with app.engine.connect() as connection:
             outer = connection.begin()
             maker = sessionmaker(connection, join_transaction_mode="create_savepoint")
-            app.db.session = scoped_session(maker)
+            session: Any = scoped_session(maker)
+            app.db.session = session
             assert app.json(view, method) == 3
             app.db.session.remove()
             outer.rollback()
