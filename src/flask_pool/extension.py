@@ -7,6 +7,7 @@ import gc
 import logging
 import weakref
 from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
@@ -19,6 +20,7 @@ from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.pool import Pool as SQLAlchemyPool
 
 from . import commits, connecting, errors, options, queue, reads, settings, uses, watcher
@@ -29,8 +31,8 @@ from .replicas import Replicas, make_engines
 logger = logging.getLogger(__name__)
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-# `event.contains` goes by `id`, which a later session factory may have again
-_sessions: weakref.WeakSet[Any] = weakref.WeakSet()
+# that are listened to; `event.contains` goes by `id`, which a later one may have again
+_factories: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Pools:
     engines: dict[str, Engine] = field(default_factory=dict)
     observers: list[Observer] = field(default_factory=list)
     replicas: Replicas | None = None
+    sees_sessions: bool = False  # what `db.session` sends passes the listeners
     on_first_request: Callable[..., None] | None = None
 
     def prefill(self) -> None:
@@ -168,14 +171,17 @@ def listen(  # noqa: C901 - a list
             event.listen(server.engine, "connect", server.greet)
         app.after_request(pools.replicas.tell)
     # sessions: reads without a transaction, and no COMMIT that can't arrive
-    if db.session not in _sessions:  # of several applications
-        _sessions.add(db.session)
-        event.listen(db.session, "do_orm_execute", reads.read)
-        event.listen(db.session, "after_begin", reads.note_begin)
-        event.listen(db.session, "before_commit", commits.refuse_lost)
-    # this session, as tests replace `db.session` by one of their own
-    pools.on_first_request = partial(_read_last, db.session, pools)
-    request_started.connect(pools.on_first_request, app)
+    # what makes them, as tests replace `db.session` by one of their own
+    factory = getattr(db.session, "session_factory", db.session)
+    with suppress(ArgumentError, InvalidRequestError):  # a function, which has no events
+        if factory not in _factories:  # of several applications
+            event.listen(factory, "do_orm_execute", reads.read)
+            event.listen(factory, "after_begin", reads.note_begin)
+            event.listen(factory, "before_commit", commits.refuse_lost)
+            _factories.add(factory)
+        pools.sees_sessions = True
+        pools.on_first_request = partial(_read_last, factory, pools)
+        request_started.connect(pools.on_first_request, app)
     # requests: no ROLLBACK that can't arrive, and nothing forgotten
     app.teardown_appcontext(lambda error: commits.let_go_of_lost(db))
     app.wsgi_app = uses.Ends(app.wsgi_app)  # type: ignore[method-assign]
@@ -184,7 +190,7 @@ def listen(  # noqa: C901 - a list
 _first_request = Lock()
 
 
-def _read_last(session: Any, pools: Pools, app: Flask, **_: Any) -> None:
+def _read_last(factory: Any, pools: Pools, app: Flask, **_: Any) -> None:
     """Put `reads.read` behind the application's own listeners, at its first request.
 
     What comes after it is called again where a read is run once more.
@@ -192,8 +198,8 @@ def _read_last(session: Any, pools: Pools, app: Flask, **_: Any) -> None:
     with _first_request:
         if pools.on_first_request is None:
             return
-        event.remove(session, "do_orm_execute", reads.read)
-        event.listen(session, "do_orm_execute", reads.read)
+        event.remove(factory, "do_orm_execute", reads.read)
+        event.listen(factory, "do_orm_execute", reads.read)
         request_started.disconnect(pools.on_first_request)
         pools.on_first_request = None
 

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from flask import Response, copy_current_request_context, g, stream_with_context
 from flask.views import MethodView
+from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session as OwnSession
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from werkzeug.local import LocalProxy
 
-from .applications import POOL, Application
+from .applications import POOL, Application, extension
 from .conftest import Make
 from .databases import Database, on
 
@@ -476,3 +479,49 @@ def test_session_of_a_test_takes_the_place_of_the_own(app: Application, method: 
             outer.rollback()
             app.db.session = own
         assert own.scalar(select(func.count()).select_from(app.Item)) == 2
+
+
+def by_function(db: SQLAlchemy) -> Any:
+    """Sessions made by a function, which has no events."""
+    return scoped_session(lambda: OwnSession(db))  # type: ignore[arg-type]
+
+
+def by_proxy(db: SQLAlchemy) -> Any:
+    """A stand-in for the extension's own."""
+    own = db.session
+    return LocalProxy(lambda: own)
+
+
+@EITHER_WAY
+@pytest.mark.parametrize("kind", [by_function, by_proxy])
+def test_session_that_flask_sqlalchemy_has_not_made(make: Make, method: str, kind: Any) -> None:
+    """It is there before the application gets its extension."""
+    db = extension()
+    db.session = kind(db)
+    app = make(db=db)
+
+    def view() -> Any:
+        before = len(app.session.scalars(select(app.Item)).all())
+        app.session.add(app.Item(name="three"))
+        app.session.commit()
+        return before, app.session.scalar(select(func.count()).select_from(app.Item))
+
+    assert app.json(view, method) == [2, 3]
+
+
+@EITHER_WAY
+def test_single_session_in_place_of_a_scoped_one(app: Application, method: str) -> None:
+    """As fixtures have it that hold one connection for a whole test."""
+
+    class Single(Session):
+        def remove(self) -> None:
+            self.expunge_all()
+
+    with app.flask.app_context():
+        own = app.db.session
+        with Single(app.engine) as single:
+            replaced: Any = single
+            app.db.session = replaced
+            count = select(func.count()).select_from(app.Item)
+            assert app.json(lambda: app.session.scalar(count), method) == 2
+            app.db.session = own

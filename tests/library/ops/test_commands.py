@@ -16,8 +16,11 @@ import flask_pool as pool
 import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
+from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session
 from sqlalchemy import event, func, select, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import scoped_session
 from sqlalchemy.pool import QueuePool
 from werkzeug.serving import make_server
 
@@ -347,6 +350,18 @@ def test_check_says_which_promise_is_lost_and_why(make_app: Make) -> None:
 
     assert "its pool is a QueuePool" in found["message"]
     assert found["severity"] == "info"
+
+
+def test_check_says_that_sessions_are_not_seen(database_url: str) -> None:
+    app, own = Flask("own"), SQLAlchemy()
+    app.config["SQLALCHEMY_DATABASE_URI"] = database_url
+    own.session = scoped_session(lambda: Session(own))  # type: ignore[arg-type]
+    pool.Pool(app, own)
+
+    (found,) = promises(app)
+
+    assert "a function makes the sessions of db.session" in found["message"]
+    assert "no COMMIT on a dead connection" in found["message"]
 
 
 def promises(app: Flask) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from flask import current_app
 from sqlalchemy.engine import Connection, Engine
 
 from ...connecting import Hosts
@@ -67,6 +68,12 @@ def noticed_pooler(engine: Engine, connection: Connection) -> str:
     return "a pooler answers, which refuses start parameters" if noticed else ""
 
 
+def own_session(engine: Engine, connection: Connection) -> str:
+    """Sessions that are made where no listener reaches them."""
+    seen = current_app.extensions["pool"].sees_sessions or engine.dialect.name not in FAMILIES
+    return "" if seen else "a function makes the sessions of db.session"
+
+
 def own_cursor(engine: Engine, connection: Connection) -> str:
     """A cursor that is not the driver's, as tracers have."""
     if engine.dialect.driver != "psycopg":
@@ -100,6 +107,7 @@ CAUSES: tuple[tuple[Callable[[Engine, Connection], str], str], ...] = (
     (another_pool, QUEUE),
     (own_creator, LIMITS),
     (noticed_pooler, WITHHELD),
+    (own_session, f"{READS}, no COMMIT on a dead connection"),
     (own_cursor, READS),
     (own_execute, READS),
     (higher_isolation, READS),
