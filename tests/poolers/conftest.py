@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,11 @@ class Load:
         """Give the seconds from a fault to the last answer that it spoiled."""
         refused = [at for at, answer in self.answers if answer.status not in (200, 201)]
         return max([since, *refused]) - since
+
+    def longest_pause(self) -> float:
+        """Give the longest time in seconds in which nothing was answered."""
+        times = sorted(at for at, _ in self.answers)
+        return max(after - before for before, after in pairwise(times))
 
     def check(self, server: servers.PostgreSQL, database: str) -> Counter[int]:
         """Count the statuses; fail if one is wrong, or a row is lost, doubled or unasked for."""

@@ -60,5 +60,8 @@ def test_a_new_primary_is_found(stack: Stack) -> None:
 
     counts = load.check(standby, stack.database)
     recovered = load.spoiled_until(began)
+    pause = load.longest_pause()
     print(f"\npromoted after {promoted:.2f} s, recovered after {recovered:.2f} s, {dict(counts)}")
-    assert counts[503] > 0  # or there was no fault
+    print(f"longest pause {pause:.2f} s")
+    # if all requests stood in PgBouncer as the primary was killed, they have only waited
+    assert counts[503] > 0 or pause > 0.5
