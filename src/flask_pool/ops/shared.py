@@ -115,8 +115,12 @@ def _of_old_master() -> Path | None:
 
 def _take(place: Path) -> None:
     place.mkdir(exist_ok=True)
-    descriptor = os.open(place / "master.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = place / "master.lock"
+    # it has its name once it is locked: another server that starts takes others for abandoned
+    draft = lock if lock.exists() else place / "draft.lock"
+    descriptor = os.open(draft, os.O_RDWR | os.O_CREAT, 0o600)
     _lock(descriptor, exclusive=False)
+    draft.rename(lock)
     os.environ |= {VARIABLE: str(place), DESCRIPTOR: str(descriptor)}
 
 

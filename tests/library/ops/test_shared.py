@@ -160,6 +160,21 @@ def test_the_folder_of_a_killed_server_is_removed_by_the_next(places: str, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_server_that_starts_beside_another_leaves_its_folder(places: str) -> None:
+    said(
+        places,
+        "lock = shared._lock\n"
+        "def lock_late(descriptor, *, exclusive):\n"
+        "    if not exclusive:\n"
+        "        shared._remove_abandoned()  # as the other server does\n"
+        "    lock(descriptor, exclusive=exclusive)\n"
+        "shared._lock = lock_late\n"
+        "shared.open_folder()\n"
+        "run()\n"
+        "assert total() == 1, names()",
+    )
+
+
 def test_an_upgraded_server_goes_on_counting(places: str, tmp_path: Path) -> None:
     old = serve(
         places, "shared.open_folder()\nrun(amount=5)\nprint(flush=True)\nsys.stdin.read()\n"
