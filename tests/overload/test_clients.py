@@ -14,7 +14,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
+import yaml
 from bake import ROOT
 from servers.programs import find_program
 from servers.workshop import free_port
@@ -328,7 +330,8 @@ http {{
 def shown(title: str, language: str, private: dict[str, str]) -> str:
     """Return a block of docs/overload.md, with private addresses in place of those shown."""
     page = (ROOT / "docs" / "overload.md").read_text("utf-8")
-    found = re.search(rf"^{title}:\n\n```{language}\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    block = rf"^{title}\b[^\n]*(?:\n[^\n]+)*:\n\n```{language}\n(.*?)```"
+    found = re.search(block, page, re.DOTALL | re.MULTILINE)
     assert found is not None
     text = found[1]
     for public, own in private.items():
@@ -337,17 +340,42 @@ def shown(title: str, language: str, private: dict[str, str]) -> str:
     return text
 
 
+def of_ingress(listen: int, server: str) -> str:
+    """Return what the controller ingress-nginx makes of the objects that the page shows."""
+    ingress, headers = yaml.safe_load_all(shown("ingress-nginx", "yaml", {}))
+    for item in (ingress, headers):
+        kubernetes_validate.validate(item, kubernetes_validate.latest_version(), strict=True)
+    prefix = "nginx.ingress.kubernetes.io/"
+    values = {
+        name.removeprefix(prefix).replace("-", "_"): str(value)
+        for name, value in ingress["metadata"]["annotations"].items()
+    }
+    values["client_max_body_size"] = values.pop("proxy_body_size")
+    values["proxy_read_timeout"] += "s"
+    values |= {f"proxy_set_header {name}": f'"{value}"' for name, value in headers["data"].items()}
+    lines = "".join(f"{name} {value};\n" for name, value in values.items())
+    return f"""
+    upstream service {{ server {server}; keepalive 320; }}
+    server {{ listen 127.0.0.1:{listen}; location / {{
+        proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection "";
+        proxy_set_header Host $http_host;
+        {lines}
+    }} }}"""
+
+
 @pytest.mark.needs("nginx")
-@pytest.mark.parametrize("kind", ["tcp", "unix", "keeps no connection"])
+@pytest.mark.parametrize("kind", ["tcp", "unix", "keeps no connection", "ingress"])
 def test_behind_nginx_as_documented(folder: Path, load: Generator, kind: str) -> None:
     """Overload is refused by the service, nothing is cut off, and the header tells the wait."""
     nginx, port, path = find_program("nginx"), free_port(), folder / "sock"
-    with serve(folder, bind=f"unix:{path}" if kind == "unix" else None) as service:
-        server = f"unix:{path}" if kind == "unix" else f"127.0.0.1:{service.port}"
+    on_tcp = kind in ("tcp", "keeps no connection")
+    with serve(folder, bind=None if on_tcp else f"unix:{path}") as service:
+        server = f"127.0.0.1:{service.port}" if on_tcp else f"unix:{path}"
         private = {"listen 80;": f"listen 127.0.0.1:{port};", "127.0.0.1:8000": server}
         if kind == "keeps no connection":
             private["keepalive 32; "] = ""
-        block = shown("nginx", "nginx", private)
+        ingress = kind == "ingress"
+        block = of_ingress(port, server) if ingress else shown("nginx", "nginx", private)
         (folder / "nginx.conf").write_text(NGINX.format(folder, block))
         process = subprocess.Popen([str(nginx), "-c", str(folder / "nginx.conf")])
         try:
