@@ -32,20 +32,25 @@ def refuse_lost(session: Session) -> None:
             raise OperationalError("COMMIT", None, error, connection_invalidated=True)
 
 
-def let_go_of_lost(db: SQLAlchemy) -> None:
-    """End the session; one whose connection has died needs no ROLLBACK, as its server did that."""
+def let_go_of_lost(db: SQLAlchemy, *, ends: bool) -> None:
+    """Let go of dead connections, which need no ROLLBACK: their server did that.
+
+    `ends`: what comes next removes the session, so it is done here, without an error of a
+    connection that dies just now.
+    """
     registry = getattr(db.session, "registry", None)  # a test's own session has none
     if registry is None or not registry.has():
         return
     session, in_transaction = db.session(), False
     for connection, use in _open(session):
-        if descriptor(use.driver) == -1 or is_busy(use.driver, use):  # closed here
+        closed = descriptor(use.driver) == -1 or is_busy(use.driver, use)
+        if closed or (not ends and ask_socket(use.driver) is Socket.DEAD):
             connection.invalidate()
         elif use.other or connection.dialect.driver != "psycopg":  # which sends none after reads
             in_transaction = True
-    if in_transaction:
+    if in_transaction and ends:
         try:
-            session.close()
+            db.session.remove()
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
@@ -70,15 +75,18 @@ def is_busy(connection: Any, use: Use | None) -> bool:
         if connection.lock.acquire(timeout=PATIENCE):  # a thread that asked with a raw cursor
             connection.lock.release()
         return bool(pgconn.transaction_status == ACTIVE)
-    # PyMySQL does not wait; it has no result while a statement is being answered or if that failed,
-    # and expects the first packet of an answer
-    asked = elsewhere or getattr(connection, "_next_seq_id", 0) == 1
-    return asked and getattr(connection, "_result", True) is None
+    # PyMySQL does not wait; while a statement is being answered it has no result. It expects the
+    # first packet then, or another thread reads the others
+    if getattr(connection, "_result", True) is not None:
+        return False
+    answering = elsewhere and ask_socket(connection) is Socket.READABLE
+    return answering or getattr(connection, "_next_seq_id", 0) == 1
 
 
 def close_busy(connection: Any, record: ConnectionPoolEntry, state: PoolResetState) -> None:
     """Have the pool drop a connection that was returned amid an answer; listens to `reset`."""
-    if not state.transaction_was_reset and is_busy(connection, record.info.get(USE)):
+    detached = record is None
+    if not (detached or state.transaction_was_reset) and is_busy(connection, record.info.get(USE)):
         raise DisconnectionError(AMID_ANSWER)  # SQLAlchemy logs it, and sends no ROLLBACK
 
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 import ssl
+import sys
 from typing import Any
 
 from sqlalchemy.engine import Dialect, Engine, ExceptionContext
@@ -23,6 +24,7 @@ REFUSED = ("unsupported startup parameter", "support command-line options")
 OURS = re.compile(r"^(?:-c (?:statement_timeout|tcp_keepalives_\w+)=\S+ ?)+")
 
 HANDSHAKE = "flask_pool.handshake"
+FOREIGN_KEYS = "flask_pool.foreign_keys"  # whether they were checked before a migration
 OWN_LIMIT = re.compile(r"max_(statement|execution)_time", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
@@ -144,6 +146,31 @@ def forget_tls_errors(connection: Any, record: ConnectionPoolEntry, proxy: Any) 
 def prepare_sqlite(connection: Any, record: ConnectionPoolEntry) -> None:
     """Have foreign keys checked, and readers go on beside a writer."""
     connection.execute("PRAGMA foreign_keys = ON")
-    # the file remembers its mode; who comes while another process sets it need not wait
+    # the file remembers its mode; who comes while somebody uses it need not wait
+    (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute("PRAGMA busy_timeout = 0")
     with contextlib.suppress(Exception):
         connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA busy_timeout = {patience}")
+
+
+def spare_migrations(connection: Any, record: ConnectionPoolEntry, proxy: Any) -> None:
+    """Leave foreign keys unchecked for Alembic; listens to `checkout`.
+
+    On SQLite it changes a table by copying and dropping it, and rows that refer to it would go too.
+    """
+    if _in_migration():
+        if FOREIGN_KEYS not in record.info:
+            record.info[FOREIGN_KEYS] = connection.execute("PRAGMA foreign_keys").fetchone()[0]
+            connection.execute("PRAGMA foreign_keys = OFF")
+    elif FOREIGN_KEYS in record.info:
+        connection.execute(f"PRAGMA foreign_keys = {record.info.pop(FOREIGN_KEYS)}")
+
+
+def _in_migration() -> bool:
+    """Tell whether Alembic runs an `env.py` in this process."""
+    try:
+        sys.modules["alembic.context"].is_offline_mode()
+    except (KeyError, NameError, AttributeError):  # not loaded; no environment, or none any more
+        return False
+    return True

@@ -19,6 +19,7 @@ RDHUP = getattr(select, "POLLRDHUP", 0)  # Linux alone has it; elsewhere a ping 
 # what the record of a connection remembers
 USE = "flask_pool.use"
 WAS_READ_ONLY = "flask_pool.was_read_only"
+SET_READ_ONLY = "flask_pool.set_read_only"  # by the application
 RECLAIMED = "flask_pool.reclaimed"
 SHUT_DOWN = "flask_pool.shut_down"
 
@@ -64,6 +65,12 @@ def ask_socket(connection: Any) -> Socket:
     if not found:
         return Socket.QUIET
     return Socket.DEAD if found[0][1] & DEAD_EVENTS else Socket.READABLE
+
+
+def in_transaction(connection: Any) -> bool:
+    """Tell whether a psycopg connection has begun a transaction, or has failed in it."""
+    pgconn = getattr(connection, "pgconn", None)
+    return pgconn is not None and pgconn.transaction_status in (2, 3)  # libpq's numbers
 
 
 def cut(connection: Any) -> bool:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import ServiceUnavailable
 
-from .connections import RECLAIMED, SHUT_DOWN, USE, WAS_READ_ONLY
+from .connections import RECLAIMED, SET_READ_ONLY, SHUT_DOWN, USE, WAS_READ_ONLY
 from .observer import Observer
 from .sql import only_reads
 
@@ -61,8 +61,6 @@ MYSQL = {
 }
 SQLITE = {
     sqlite3.SQLITE_BUSY: "conflict",
-    sqlite3.SQLITE_LOCKED: "conflict",
-    sqlite3.SQLITE_CANTOPEN: "unavailable",
     sqlite3.SQLITE_FULL: "unavailable",
     sqlite3.SQLITE_IOERR: "unavailable",
 }
@@ -70,7 +68,8 @@ NO_QUORUM = 1047
 READ_ONLY_OPTION = 1290  # also of other options: the text tells which
 READ_ONLY_TRANSACTION = "25006"
 # what PostgreSQL reports of itself, without being asked
-READ_ONLY_STATUS = ("in_hot_standby", "default_transaction_read_only")
+STANDBY = "in_hot_standby"
+READ_ONLY_STATUS = (STANDBY, "default_transaction_read_only")
 
 # what only the connection could tell of a driver's error, asked by `reason_of`
 _noted: WeakKeyDictionary[BaseException, str] = WeakKeyDictionary()
@@ -173,7 +172,8 @@ class Throttle:
             self._kept += 1
             return
         kept, self._kept, self._next = self._kept, 0, now + 1
-        logger.warning("%s (%d like it since the last line)", message, kept)
+        like_it = f" ({kept} like it since the last line)" if kept else ""
+        logger.warning("%s%s", message, like_it)
 
 
 def note_error(context: ExceptionContext) -> None:
@@ -242,10 +242,11 @@ def _server_is_read_only(error: Any, context: ExceptionContext, info: dict[str, 
     if context.dialect.driver == "psycopg":
         if getattr(error, "sqlstate", None) != READ_ONLY_TRANSACTION or context.connection is None:
             return False
+        driver: Any = context.connection.connection.driver_connection
+        if SET_READ_ONLY in info or "read_only" in driver.info.get_parameters().get("options", ""):
+            return bool(driver.info.parameter_status(STANDBY) == "on")  # else as it asked for
         # what began while the server took no changes takes none, whatever came since
-        return WAS_READ_ONLY in info or is_read_only(
-            context.connection.connection.driver_connection
-        )
+        return WAS_READ_ONLY in info or is_read_only(driver)
     return error.args[:1] == (READ_ONLY_OPTION,) and "--read-only" in str(error.args[-1])
 
 

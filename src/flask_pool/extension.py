@@ -6,8 +6,8 @@ import atexit
 import gc
 import logging
 import weakref
-from collections.abc import Callable, Container, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
@@ -30,6 +30,9 @@ from .replicas import Replicas, make_engines
 
 logger = logging.getLogger(__name__)
 
+# Flask-SQLAlchemy reads the first; an application may call something else by the names of the rest
+NOT_ASKED = {settings.URI, "HOST", "PORT"}
+
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 # that are listened to; `event.contains` goes by `id`, which a later one may have again
 _factories: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -37,9 +40,12 @@ _factories: weakref.WeakSet[Any] = weakref.WeakSet()
 
 @dataclass
 class Pools:
-    """What `app.extensions["pool"]` holds: the engines by name, and who listens."""
+    """What `app.extensions["flask_pool"]` holds: the engines by name, and who listens.
 
-    settings: Mapping[str, Any]
+    `app.extensions["pool"]` is the same, unless the application has something of that name.
+    """
+
+    settings: dict[str, Any]
     engines: dict[str, Engine] = field(default_factory=dict)
     observers: list[Observer] = field(default_factory=list)
     replicas: Replicas | None = None
@@ -86,24 +92,27 @@ class Pool:
     """
 
     def __init__(self, app: Flask | None = None, db: SQLAlchemy | None = None) -> None:
-        if app is not None and db is not None:
+        if app is not None or db is not None:
             self.init_app(app, db)
 
-    def init_app(self, app: Flask, db: SQLAlchemy) -> None:
+    def init_app(self, app: Flask | None, db: SQLAlchemy | None) -> None:
         """Make the engines of `db` for `app` and look after their connections."""
+        if not isinstance(app, Flask) or not isinstance(db, SQLAlchemy):
+            raise TypeError("Pool needs the application and its SQLAlchemy: Pool(app, db)")
         if "sqlalchemy" in app.extensions:
             raise RuntimeError(
                 "Pool.init_app calls db.init_app: call it instead, not after db.init_app"
             )
-        given = {name: app.config.get(name) for name in settings.CHECKS if name != settings.URI}
+        given = {name: app.config.get(name) for name in settings.CHECKS.keys() - NOT_ASKED}
         found = settings.with_defaults(settings.checked(given))
         if found["SERVER_TIMING"] is None:
             found["SERVER_TIMING"] = app.debug
         recycle = "SQLALCHEMY_POOL_RECYCLE"
         with options.in_config(app, db, found | {recycle: given.get(recycle)}) as added:
             db.init_app(app)
-        app.extensions["pool"] = pools = Pools(found)
-        with app.app_context():
+        app.extensions["flask_pool"] = pools = Pools(found)
+        app.extensions.setdefault("pool", pools)
+        with _context(app):
             engines = {name or "default": engine for name, engine in db.engines.items()}
             replicas = make_engines(db, app, found)
         # what an extension made itself, such as an AsyncEngine, is left as it is
@@ -127,14 +136,27 @@ class Pool:
         _close_at_exit()  # before ops counts for the last time
 
 
-def listen(  # noqa: C901 - a list
+@contextmanager
+def _context(app: Flask) -> Iterator[None]:
+    """Give a context whose end runs none of the application's functions: it is being made."""
+    functions, app.teardown_appcontext_funcs = app.teardown_appcontext_funcs, []
+    try:
+        with app.app_context():
+            yield
+    finally:
+        app.teardown_appcontext_funcs = functions
+
+
+def listen(  # noqa: C901, PLR0915 - a list
     app: Flask, db: SQLAlchemy, pools: Pools, resets: Container[str]
 ) -> None:
     """Register every listener of the library; `resets` names the pools that it resets itself."""
+    last: list[tuple[Any, str, Any]] = []  # behind the application's own
     for name, engine in pools.engines.items():
         driver = engine.dialect.driver
-        if driver == "pysqlite":  # foreign keys, and a write-ahead log
+        if driver == "pysqlite":  # foreign keys, but not for Alembic; and a write-ahead log
             event.listen(engine, "connect", connecting.prepare_sqlite)
+            event.listen(engine, "checkout", connecting.spare_migrations)
         if engine.dialect.name not in options.FAMILIES or options.is_memory(engine.url):
             continue
         if driver == "psycopg":  # the last primary first; no start parameters behind a pooler
@@ -152,7 +174,8 @@ def listen(  # noqa: C901 - a list
         if driver in ("psycopg", "pymysql"):  # no ROLLBACK amid an answer
             event.listen(engine, "reset", commits.close_busy)
         if name in resets:  # no ROLLBACK that its session has sent
-            event.listen(engine, "reset", partial(commits.reset, engine.dialect))
+            last.append((engine, "reset", partial(commits.reset, engine.dialect)))
+            event.listen(*last[-1])
         # what happens to connections
         event.listen(engine, "do_connect", uses.connecting)
         event.listen(engine, "connect", partial(uses.connected, engine))
@@ -175,31 +198,48 @@ def listen(  # noqa: C901 - a list
     factory = getattr(db.session, "session_factory", db.session)
     with suppress(ArgumentError, InvalidRequestError):  # a function, which has no events
         if factory not in _factories:  # of several applications
-            event.listen(factory, "do_orm_execute", reads.read)
             event.listen(factory, "after_begin", reads.note_begin)
             event.listen(factory, "before_commit", commits.refuse_lost)
+            event.listen(factory, "do_orm_execute", reads.read)
             _factories.add(factory)
+        last.append((factory, "do_orm_execute", reads.read))
         pools.sees_sessions = True
-        pools.on_first_request = partial(_read_last, factory, pools)
-        request_started.connect(pools.on_first_request, app)
+    pools.on_first_request = partial(_put_last, pools, last)
+    request_started.connect(pools.on_first_request, app)
     # requests: no ROLLBACK that can't arrive, and nothing forgotten
-    app.teardown_appcontext(lambda error: commits.let_go_of_lost(db))
+    ends, at = _end_of_session(app, db)
+    own = ends is getattr(SQLAlchemy, "_teardown_session", None)
+    app.teardown_appcontext_funcs.insert(at, lambda _: commits.let_go_of_lost(db, ends=own))
     app.wsgi_app = uses.Ends(app.wsgi_app)  # type: ignore[method-assign]
+
+
+def _end_of_session(app: Flask, db: SQLAlchemy) -> tuple[Any, int]:
+    """Return what of `db` ends a request's session, and where to put what comes right before it.
+
+    Flask calls the last one first: an application's own, such as one that commits, come before.
+    """
+    functions: Any = app.teardown_appcontext_funcs
+    for index, function in enumerate(functions):
+        if getattr(function, "__self__", None) is db:
+            return function.__func__, index + 1
+    return None, len(functions)
 
 
 _first_request = Lock()
 
 
-def _read_last(factory: Any, pools: Pools, app: Flask, **_: Any) -> None:
-    """Put `reads.read` behind the application's own listeners, at its first request.
+def _put_last(pools: Pools, last: list[tuple[Any, str, Any]], app: Flask, **_: Any) -> None:
+    """Put listeners behind the application's own, at its first request.
 
-    What comes after it is called again where a read is run once more.
+    What comes after `reads.read` is called again where a read is run once more; what comes
+    after `commits.reset` finds no transaction.
     """
     with _first_request:
         if pools.on_first_request is None:
             return
-        event.remove(factory, "do_orm_execute", reads.read)
-        event.listen(factory, "do_orm_execute", reads.read)
+        for each in last:
+            event.remove(*each)
+            event.listen(*each)
         request_started.disconnect(pools.on_first_request)
         pools.on_first_request = None
 

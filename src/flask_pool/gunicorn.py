@@ -157,9 +157,12 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Warm the pool before the worker takes requests; the first worker logs the budget."""
-    pools = getattr(worker.wsgi, "extensions", {}).get("pool")
+    pools = getattr(worker.wsgi, "extensions", {}).get("flask_pool")
     if pools is None:
         return
+    here = {"WEB_CONCURRENCY": worker.cfg.workers, "WEB_THREADS": worker.cfg.threads}
+    # the budget counts what there is
+    pools.settings |= {key: n for key, n in here.items() if worker.wsgi.config.get(key) is None}
     pools.prefill()
     if worker.age == 1:
         try:

@@ -61,7 +61,7 @@ def ready() -> Response:
         check.start()
     check.join(ANSWER_WITHIN)
     verdict = check.verdict or check.late()
-    pools = current_app.extensions.get("pool")
+    pools = current_app.extensions.get("flask_pool")
     if verdict in ("unreachable", "read_only") and pools is not None and pools.reads_go_on():
         return jsonify(status="ready", writes=False)
     if verdict != "ready":

@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from logging.config import fileConfig
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,13 +24,16 @@ from . import schema_changes
 
 def run(**options: Any) -> None:
     """Migrate each database of the application; `options` are those of `context.configure`."""
+    if context.config.file_config.has_section("loggers"):  # as Flask-Migrate's env.py does
+        fileConfig(str(context.config.config_file_name), disable_existing_loggers=False)
     migrate = current_app.extensions["migrate"]
     engines = {
         key: engine
         for key in sorted(migrate.db.engines, key=lambda key: key or "")  # the default one first
         if isinstance(engine := migrate.db.engines[key], Engine) and key in migrate.db.metadatas
+        if key is None or _is_managed(_name(key))
     }
-    names = {key: "database" if key is None else re.sub(r"\W", "_", key) for key in engines}
+    names = {key: "database" if key is None else _name(key) for key in engines}
     shared = {
         "process_revision_directives": partial(_drop_empty, len(engines)),
         "template_args": {"binds": [names[key] for key in engines if key is not None]},
@@ -44,6 +49,22 @@ def run(**options: Any) -> None:
             own["transactional_ddl"] = True
         _choose_functions("" if key is None else names[key])
         _run_one(names[key], engine, own | migrate.configure_args | options)
+
+
+def _name(bind: str) -> str:
+    """Return the name of a bind in the names of functions."""
+    return re.sub(r"\W", "_", bind)
+
+
+def _is_managed(name: str) -> bool:
+    """Tell whether revisions have functions for this bind, or new ones will have.
+
+    Flask-Migrate's folder for one database leaves binds alone.
+    """
+    template = Path(context.script.dir, "script.py.mako")
+    return (template.is_file() and "bind" in template.read_text("utf-8")) or any(
+        hasattr(revision.module, f"upgrade_{name}") for revision in context.script.walk_revisions()
+    )
 
 
 def _run_one(name: str, engine: Engine, options: dict[str, Any]) -> None:
@@ -93,11 +114,16 @@ def _choose_functions(name: str) -> None:
 
 
 def _report(name: str, applied: list[str], *, step: Any, **_: Any) -> None:
-    way = "upgraded to" if step.is_upgrade else "downgraded from"
-    for revision in step.up_revisions:
-        done = "stamped" if step.is_stamp else way
-        click.echo(f"{name}: {done} {revision.revision}: {revision.doc}")
-        applied.append(revision.revision)
+    if step.is_stamp:
+        way, revisions = "stamped", step.destination_revisions
+    else:
+        way = "upgraded to" if step.is_upgrade else "downgraded from"
+        revisions = step.up_revisions
+    for revision in revisions:
+        click.echo(f"{name}: {way} {revision.revision}: {revision.doc}")
+    if not revisions:
+        click.echo(f"{name}: {way} base")
+    applied.append(way)
 
 
 def _drop_empty(databases: int, _: Any, __: Any, directives: list[Any]) -> None:
@@ -114,5 +140,7 @@ def _drop_empty(databases: int, _: Any, __: Any, directives: list[Any]) -> None:
 def _tidy(path: str, _: dict[str, str]) -> None:
     """Bring a new file into the project's style, where its tools are installed."""
     ruff = shutil.which("ruff")
+    if not ruff:
+        click.echo("ruff is not installed: the file is as Alembic wrote it")
     for command in ("format", "check --fix", "format") if ruff else ():
         subprocess.run([str(ruff), *command.split(), "--quiet", path], check=False)

@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from .connections import Socket, ask_socket, cut
+from .connections import Socket, ask_socket, cut, in_transaction
 from .errors import TimeoutError as PoolTimeoutError
 from .errors import TooManyWaiting
 from .observer import Observer
@@ -308,7 +308,8 @@ class FairQueuePool(QueuePool):
         if said is Socket.DEAD:
             return "dead"
         idle_for_long = self.ping_after is not None and now - times.idle_since > self.ping_after
-        if idle_for_long or said is Socket.READABLE:
+        # pool_reset_on_return=None: amid a transaction no ping can be sent, and none is needed
+        if (idle_for_long or said is Socket.READABLE) and not in_transaction(connection):
             # with one that died SQLAlchemy gives up all that are older: a ping would only take time
             given_up = self._invalidate_time > cast(Any, entry).starttime
             return None if not given_up and self._alive(connection) else "dead"

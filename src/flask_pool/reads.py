@@ -9,6 +9,7 @@ statement; the dialect's event judges it and switches; the session's event switc
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 from flask import current_app
@@ -17,15 +18,23 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.schema import DefaultGenerator
 
+from .connections import SET_READ_ONLY
 from .requests import current
-from .sql import SET_TRANSACTION, may_set_isolation, only_reads
+from .sql import may_set_isolation, only_reads
 from .uses import Use, put_back, use_of
 
 READ = "flask_pool_read"  # the execution option, and what the session is doing
 USES = "flask_pool.uses"  # the session's connections, each with its use
 UNSEEN = "flask_pool.unseen"  # the session has had a connection that is not watched
 LEVEL = "flask_pool.default_isolation"  # of transactions that ask for none
-STALE_PLAN = "0A000"  # "cached plan must not change result type"
+# what a statement fails with that stayed prepared: "cached plan must not change result type", it
+# was deallocated by hand, "cache lookup failed for type"
+STALE_PLAN = {"0A000", "26000", "XX000"}
+
+
+# by what the execution option says: a number, as applications log, copy and serialise options
+_sent: dict[int | None, Read] = {}
+_numbers = count()
 
 
 class Read:
@@ -34,7 +43,7 @@ class Read:
     __slots__ = ("cursor", "harmless", "over", "proven", "switched", "use")
 
     def __init__(self) -> None:
-        self.over = False  # what is loaded from its result may carry its options
+        self.over = False
         self.harmless = False  # its text and its connection: a replica could do the same
         self.proven = False
         self.use: Use | None = None
@@ -56,7 +65,7 @@ def read(state: ORMExecuteState) -> Result[Any] | None:
     request = current()
     if request is None or not request.safe or not _may_read(state):
         return None
-    pools = current_app.extensions.get("pool")
+    pools = current_app.extensions.get("flask_pool")
     if pools is None:  # an application that shares `db` and is without a pool
         return None
     if pools.replicas is not None:
@@ -76,7 +85,7 @@ def send(state: ORMExecuteState, first: Read) -> Result[Any]:
             if not _nothing_is_lost(state.session, first.use):
                 raise
             state.session.rollback()
-            for observer in current_app.extensions["pool"].observers:
+            for observer in current_app.extensions["flask_pool"].observers:
                 observer.retried()
         elif not _needs_fresh_plan(error, first):
             raise
@@ -86,11 +95,14 @@ def send(state: ORMExecuteState, first: Read) -> Result[Any]:
 def invoke(state: ORMExecuteState, mark: Read, bind: Any = None) -> Result[Any]:
     """Send the statement as a read, once."""
     state.session.info[READ] = mark
+    number = next(_numbers)
+    _sent[number] = mark
     try:
         return state.invoke_statement(
-            execution_options={READ: mark}, bind_arguments={"bind": bind} if bind else None
+            execution_options={READ: number}, bind_arguments={"bind": bind} if bind else None
         )
     finally:
+        del _sent[number]
         mark.end()
 
 
@@ -131,7 +143,7 @@ def _needs_fresh_plan(error: DBAPIError, failed: Read) -> bool:
     connection = failed.cursor.connection
     with suppress(Exception), connection.cursor() as cursor:
         cursor.execute("ROLLBACK TO SAVEPOINT failed_read", prepare=False)  # which is not there
-    if code != STALE_PLAN:
+    if code not in STALE_PLAN:
         return False
     connection.rollback()
     return True
@@ -163,8 +175,8 @@ def before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -
     use.start()
     if use.switched is not None:  # a listener of the application's sends something meanwhile
         put_back(use)
-    mark: Read | None = context.execution_options.get(READ)
-    if mark is None or mark.over or context.compiled is None or not only_reads(statement):
+    mark = _sent.get(context.execution_options.get(READ))
+    if mark is None or context.compiled is None or not only_reads(statement):
         _note_other(use, connection, cursor, statement)
         return
     if mark.use is not None and mark.use is not use and mark.use.switched is not None:
@@ -203,12 +215,15 @@ def before_execute_no_params(cursor: Any, statement: str, context: Any) -> None:
 
 
 def _note_other(use: Use, connection: Connection, cursor: Any, statement: str) -> None:
-    if use.reads and SET_TRANSACTION.match(statement):
+    sets = may_set_isolation(statement)
+    if sets and use.reads and connection.dialect.driver == "psycopg":
         with cursor.connection.cursor() as own:
-            own.execute("SELECT 1")  # it comes too late, as after any read
+            own.execute("SELECT 1")  # a level comes too late then, as after any read
     use.note_other()
-    if may_set_isolation(statement):
+    if sets:
         connection.info.pop(LEVEL, None)
+        if "read_only" in statement.lower():
+            connection.info[SET_READ_ONLY] = True
 
 
 def _may_switch(connection: Connection, cursor: Any, context: Any) -> bool:
@@ -223,6 +238,8 @@ def _may_switch(connection: Connection, cursor: Any, context: Any) -> bool:
         and pgconn.pipeline_status == psycopg.pq.PipelineStatus.OFF
         and "isolation_level" not in context.execution_options
         and len(context.dialect.dispatch.do_execute) == 1  # a listener may change the text
+        # an application's, which expects what a ROLLBACK leaves
+        and len(connection.engine.pool.dispatch.reset) == 1
         and _is_read_committed(connection, cursor.connection, psycopg)
     )
 

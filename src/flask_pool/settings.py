@@ -34,8 +34,8 @@ class SettingError(ValueError):
         self.message = message
 
 
-def _error(message: str) -> SettingError:
-    """Return the error; where click runs the command, it shows the message and no traceback."""
+def setting_error(message: str) -> SettingError:
+    """Return the error for a wrong setting; a command of click's shows it without a traceback."""
     click = sys.modules.get("click")
     return (_shown_by(click) if click else SettingError)(message)
 
@@ -303,7 +303,7 @@ def checked(
             accepted, shown = (*refused.args, found[name])[:2]
             wrong.append(f"{variables.get(name, name)}: {shown!r} is not accepted; use {accepted}")
     if wrong:
-        raise _error("\n".join(sorted(wrong)))
+        raise setting_error("\n".join(sorted(wrong)))
     return found
 
 
@@ -311,7 +311,7 @@ def require_secret(secret: Any) -> None:
     """SettingError for a key that is missing or could be guessed."""
     known = not secret or any(word in str(secret).lower() for word in PLACEHOLDERS)
     if known or len(secret.strip()) < SHORTEST_SECRET:
-        raise _error(
+        raise setting_error(
             "SECRET_KEY: missing, a placeholder or too short; "
             f"use at least {SHORTEST_SECRET} random characters"
         )
@@ -392,9 +392,14 @@ def environment() -> Mapping[str, str]:
 
 
 def dotenv() -> dict[str, str | None]:
-    """Return what `.env` and `.flaskenv` of the working directory set."""
-    from dotenv import dotenv_values
+    """Return what `.env` and `.flaskenv` of the working directory set, if python-dotenv is there.
 
+    Flask reads them wherever that is installed, so the library does not bring it along.
+    """
+    try:
+        from dotenv import dotenv_values
+    except ModuleNotFoundError:
+        return {}
     return dotenv_values(".flaskenv") | dotenv_values(".env")
 
 

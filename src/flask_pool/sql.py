@@ -42,8 +42,7 @@ TYPES = frozenset(
     """.split()
 )
 FIRST = re.compile(r"[\s(]*(SELECT|WITH)\b", re.IGNORECASE)
-SETS = re.compile(r"\A\s*(SET|RESET|DISCARD)\b|\b(set_config|isolation)\b", re.IGNORECASE)
-SET_TRANSACTION = re.compile(r"\s*SET\s+TRANSACTION\b", re.IGNORECASE)
+SETS = re.compile(r"\A\s*(SET|RESET|DISCARD)\b|set_config|isolation", re.IGNORECASE)
 
 
 def may_set_isolation(statement: str) -> bool:

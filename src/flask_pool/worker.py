@@ -670,7 +670,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
 def configure(app: Any) -> None:
     """Have the rule use the settings of an application's pool, else the environment's."""
-    pools = getattr(app, "extensions", {}).get("pool")
+    pools = getattr(app, "extensions", {}).get("flask_pool")
     values: Any = getattr(pools, "settings", None) or os.environ
     RULE.configure(
         float(values.get("POOL_QUEUE_TARGET", queue.TARGET)),

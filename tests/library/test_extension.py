@@ -115,6 +115,8 @@ def test_an_engine_that_was_made_before_is_told_in_one_line() -> None:
     app, own = Flask("bare"), SQLAlchemy()
     app.config[URI] = "sqlite://"
     own.init_app(app)
+    with pytest.raises(TypeError, match=r"^Pool needs the application and its SQLAlchemy: .*$"):
+        Pool(app)
     with pytest.raises(RuntimeError, match=r"^Pool\.init_app calls db\.init_app: .*$"):
         Pool(app, own)
 

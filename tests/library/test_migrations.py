@@ -571,3 +571,37 @@ def test_a_migration_is_no_connection_held_long(
         upgrade()
 
     assert "held" not in caplog.text
+
+
+def test_a_bind_that_no_revision_is_for_is_left_alone(tmp_path: Path) -> None:
+    """A folder of `flask db init` is one database's: the bind may be another system's."""
+    template = Path(flask_migrate.__file__).parent / "templates" / "flask" / "script.py.mako"
+    folder = Folder(tmp_path / "plain")
+    (folder.path / "script.py.mako").write_text(template.read_text())
+    folder.add("one", USERS)
+    url, other = (f"sqlite:///{tmp_path / name}.db" for name in ("own", "other"))
+
+    with application(url, folder, binds={"other": other}):
+        upgrade()
+
+    assert (tables(url), tables(other)) == ({"users"}, set())
+    assert "alembic_version" not in [
+        name for (name,) in rows(other, "SELECT name FROM sqlite_master")
+    ]
+
+
+def test_a_stamp_says_what_was_stamped(
+    folder: Folder, sqlite_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Up, down, and back to the start."""
+    folder.add("one", USERS)
+    folder.add("two", PETS)
+    with application(sqlite_url, folder):
+        for revision in ("head", "one", "base"):
+            stamp(revision=revision)
+    said = [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert [line.partition(":")[0] for line in said] == [
+        "stamped two",
+        "stamped one",
+        "stamped base",
+    ]

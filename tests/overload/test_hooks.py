@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,20 @@ def test_workers_are_frozen(
         for each in (first, told):
             assert each["frozen"] > LOADED
             assert each["free"] < each["frozen"] / 4
+
+
+def test_the_budget_counts_the_workers_that_gunicorn_has(folder: Path, gunicorn: str) -> None:
+    """Also if the application's config says nothing of them."""
+    (folder / "hooks.py").write_text(HOOKS)
+    with serve(
+        folder, "--config", "hooks.py", workers=3, app="own:app", GUNICORN=gunicorn
+    ) as service:
+
+        def budget() -> Any:
+            return json.loads(service.get("/pool.json", TOKEN)[1])["pools"][0]["budget"]
+
+        wait_for(lambda: budget() is not None)
+        assert (budget()["workers"], budget()["needed"]) == (3, 3 * CAPACITY)
 
 
 @pytest.mark.parametrize("options", [(), ("--preload",)], ids=["plain", "preload"])

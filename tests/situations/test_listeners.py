@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -447,3 +448,60 @@ def test_operational_error_is_caught_by_its_class(app: Application, family: str)
         "sqlite": "operational OperationalError",
     }
     assert app.json(view) == expected[family]
+
+
+@on("mariadb", "postgresql")
+def test_a_reset_listener_finds_the_transaction(app: Application, database: Database) -> None:
+    """It comes before the pool's ROLLBACK, and may store what a raw connection wrote."""
+
+    @event.listens_for(app.engine, "reset")
+    def store(connection: Any, record: Any, state: Any) -> None:
+        if not (state.transaction_was_reset or state.terminate_only):
+            connection.commit()
+
+    def view() -> str:
+        connection = app.db.engine.raw_connection()
+        connection.cursor().execute("INSERT INTO item (name) VALUES ('raw')")
+        connection.close()
+        return "stored"
+
+    for method in ("POST", "GET"):
+        database.run("DELETE FROM item WHERE name = 'raw'")
+        assert app.ask(view, method).status_code == 200
+        assert database.names() == ["one", "two", "raw"]
+
+
+@on("postgresql")
+def test_a_reset_listener_that_discards_all(make: Make) -> None:
+    """The recipe of SQLAlchemy's documentation: no later request misses a prepared statement."""
+    app = make(SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 1, "pool_reset_on_return": None})
+
+    @event.listens_for(app.engine, "reset")
+    def discard(connection: Any, record: Any, state: Any) -> None:
+        if not state.terminate_only:
+            connection.rollback()
+            connection.autocommit = True
+            connection.execute("DISCARD ALL")
+            connection.autocommit = False
+
+    for _ in range(40):
+        assert app.json(names(app)) == ["one", "two"]
+
+
+@on("mariadb")
+def test_a_connection_that_threads_share_in_turn_is_kept(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Statements of other threads that have ended, and a commit, are no reason to drop it."""
+    app = make(SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 1, "max_overflow": 0})
+
+    def view() -> str:
+        with ThreadPoolExecutor(1) as other, app.db.engine.connect() as connection:
+            other.submit(connection.execute, text("SET @who = 'ann'")).result()
+            other.submit(connection.execute, text("INSERT INTO item (name) VALUES ('t')")).result()
+            connection.commit()
+        return "stored"
+
+    assert app.ask(view, "POST").status_code == 200
+    assert app.json(lambda: app.session.scalar(text("SELECT @who"))) == "ann"
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []

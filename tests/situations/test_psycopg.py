@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from sqlalchemy import event, insert, select, text
-from sqlalchemy.exc import ResourceClosedError
+from sqlalchemy import Column, Enum, Integer, MetaData, Table, event, insert, select, text
+from sqlalchemy.exc import DBAPIError, ResourceClosedError
 
 from .applications import Application
 from .conftest import Make
@@ -404,3 +405,87 @@ def test_pool_of_its_own_for_listening(make: Make, database: Database) -> None:
     arguments = app.engine.dialect.create_connect_args(app.engine.url)
     with psycopg.connect(**arguments[1], autocommit=True) as connection:
         assert connection.execute("SELECT count(*) FROM item").fetchone() == (2,)
+
+
+SETTINGS_AFTER_A_READ = (
+    "BEGIN ISOLATION LEVEL SERIALIZABLE",
+    "START TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    "SET transaction_isolation = 'serializable'",
+    "/* late */ SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+)
+
+
+@pytest.mark.parametrize("statement", SETTINGS_AFTER_A_READ)
+def test_a_level_comes_too_late_after_a_read(app: Application, statement: str) -> None:
+    """However it is spelled, the server refuses it after a query."""
+
+    def view() -> str:
+        app.session.get(app.Item, 1)
+        try:
+            app.session.execute(text(statement))
+        except DBAPIError as error:
+            return str(getattr(error.orig, "sqlstate", None))
+        return "accepted"
+
+    assert app.ask(view).text == "25001"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("how", ["connect_args", "set"])
+def test_a_connection_that_is_read_only_by_its_own_setting(
+    make: Make, how: str, method: str
+) -> None:
+    """A refused write is the view's matter: the connection stays, with all that it has."""
+    options = {"connect_args": {"options": "-c default_transaction_read_only=on"}}
+    app = make(SQLALCHEMY_ENGINE_OPTIONS=options if how == "connect_args" else {})
+
+    def view() -> Any:
+        if how == "set":
+            app.session.execute(text("SET default_transaction_read_only = on"))
+            app.session.commit()
+        app.session.execute(text("SET LOCAL work_mem = '5MB'"))
+        with contextlib.suppress(DBAPIError), app.session.begin_nested():
+            app.session.execute(text("INSERT INTO item (name) VALUES ('refused')"))
+        return app.session.scalar(text("SHOW work_mem"))
+
+    assert app.json(view, method) == "5MB"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_type_that_is_made_anew(app: Application, database: Database, method: str) -> None:
+    """What was prepared with the old one fails no request."""
+    database.run("CREATE TYPE mood AS ENUM ('a', 'b')", "CREATE TABLE job (id INT, state mood)")
+    jobs = Table("job", MetaData(), Column("id", Integer), Column("s", Enum("a", name="mood")))
+
+    def view() -> Any:
+        return list(app.session.scalars(select(jobs.c.id).where(text("state = 'a'::mood"))))
+
+    for _ in range(8):
+        assert app.json(view, method) == []
+    database.run(
+        "ALTER TABLE job ALTER state TYPE text",
+        "DROP TYPE mood",
+        "CREATE TYPE mood AS ENUM ('a', 'b', 'c')",
+        "ALTER TABLE job ALTER state TYPE mood USING state::mood",
+    )
+    assert app.json(view, method) == []
+    database.run("DROP TABLE job", "DROP TYPE mood")
+
+
+def test_a_transaction_that_is_kept_over_requests(make: Make) -> None:
+    """With pool_reset_on_return=None it lasts, however long the connection was idle."""
+    options = {"pool_reset_on_return": None, "pool_size": 1, "max_overflow": 0}
+    app = make(SQLALCHEMY_ENGINE_OPTIONS=options, SQLALCHEMY_POOL_PING_AFTER=0.01)
+
+    def use(statement: str) -> Callable[[], str]:
+        def view() -> str:
+            connection = app.db.engine.raw_connection()
+            connection.cursor().execute(statement)
+            connection.close()
+            return "done"
+
+        return view
+
+    assert app.ask(use("CREATE TEMP TABLE wizard (x INT)"), "POST").text == "done"
+    time.sleep(0.1)
+    assert app.ask(use("SELECT count(*) FROM wizard")).text == "done"

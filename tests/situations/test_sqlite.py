@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from sqlalchemy import func, select, text
+from flask_migrate import Migrate, init, upgrade
+from servers import paced
+from sqlalchemy import event, func, select, text
 from sqlalchemy.orm import Session
 from werkzeug.serving import make_server
 
-from .applications import Application
+from .applications import POOL, Application
 from .conftest import Make
 from .databases import Database, on
 
@@ -198,3 +202,63 @@ def test_pragmas_and_vacuum(app: Application, method: str) -> None:
         return app.session.scalar(text("PRAGMA user_version"))
 
     assert app.json(view, method) == 0
+
+
+def test_a_request_does_not_wait_for_its_own_reader(app: Application) -> None:
+    """With a rollback journal of the application's, a second connection opens at once."""
+
+    @event.listens_for(app.engine, "connect")
+    def own(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA busy_timeout = 3000000")
+
+    def view() -> Any:
+        query = select(app.Item).execution_options(yield_per=1)
+        rows = iter(app.session.scalars(query))
+        next(rows)
+        with app.db.engine.connect() as other:
+            return [
+                other.scalar(text("SELECT count(*) FROM item")),
+                other.scalar(text("PRAGMA busy_timeout")),
+            ]
+
+    started = time.monotonic()
+    assert app.json(view) == [2, 3000000]
+    assert time.monotonic() - started < paced(4)  # SQLite waits for five seconds
+
+
+MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision = "one", None
+def upgrade():
+    with op.batch_alter_table("item") as batch:
+        batch.alter_column("name", nullable=False, existing_type=sa.String(50))
+"""
+
+
+# Flask-Migrate's env.py
+@pytest.mark.filterwarnings("ignore:'get_engine' is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("used_before", [True, False])
+def test_a_batch_migration_in_flask_migrate_s_own_environment(
+    app: Application, database: Database, tmp_path: Path, used_before: bool
+) -> None:
+    """It copies a table and drops the old one: rows that refer to it stay."""
+    database.run(
+        "DROP TABLE child",
+        "CREATE TABLE child (id INTEGER PRIMARY KEY, name VARCHAR(50),"
+        " item_id INT REFERENCES item (id) ON DELETE CASCADE)",
+        "INSERT INTO child (item_id, name) VALUES (1, 'kid'), (1, 'brat')",
+    )
+    Migrate(app.flask, app.db)
+    folder = str(tmp_path / "own")
+    with app.flask.app_context():
+        if used_before:
+            app.session.scalar(text("SELECT count(*) FROM item"))
+            app.session.remove()
+        init(folder)
+        (tmp_path / "own" / "versions" / "one.py").write_text(MIGRATION)
+        upgrade(folder)
+        assert app.session.scalar(text("SELECT count(*) FROM child")) == 2
+        checked = app.session.scalar(text("PRAGMA foreign_keys"))
+    assert checked == (1 if app.side == POOL else 0)

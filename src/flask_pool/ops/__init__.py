@@ -18,7 +18,7 @@ def init_app(app: Flask) -> None:
     from ..queue_pool import FairQueuePool
     from . import commands, metrics, page, timing
 
-    pools = app.extensions["pool"]
+    pools = app.extensions["flask_pool"]
     metrics.watch_requests(pools.observers)
     metrics.watch_queue()
     for name, engine in pools.engines.items():

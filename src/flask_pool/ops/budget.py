@@ -84,7 +84,7 @@ def budget(pools: Pools, name: str, server: ServerFacts, instances: int = 1) -> 
 
 def report(app: Flask) -> Iterator[tuple[int, str]]:
     """Yield what an operator should know at start: logging levels and lines."""
-    pools: Pools = app.extensions["pool"]
+    pools: Pools = app.extensions["flask_pool"]
     for name, engine in pools.engines.items():
         if engine.dialect.name == "sqlite":
             continue
@@ -122,7 +122,7 @@ class Question(Thread):
 
 def granted(name: str) -> dict[str, Any] | None:
     """Return this service's budget against the server's limit; None while that is unknown."""
-    pools: Pools = current_app.extensions["pool"]
+    pools: Pools = current_app.extensions["flask_pool"]
     found, pool = _ask(pools.engines[name]), pools.engines[name].pool
     if found is None or not isinstance(pool, FairQueuePool) or isinf(pool.capacity):
         return None

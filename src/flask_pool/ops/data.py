@@ -137,7 +137,7 @@ def snapshot() -> dict[str, Any]:
         "bounds": BUCKETS,
         "pools": [
             describe(name, processes, everything)
-            for name, engine in current_app.extensions["pool"].engines.items()
+            for name, engine in current_app.extensions["flask_pool"].engines.items()
             if isinstance(engine.pool, FairQueuePool)
         ],
         "retries": int(value(everything, metrics.RETRIES)),
@@ -156,9 +156,9 @@ def snapshot() -> dict[str, Any]:
 
 def describe(name: str, processes: dict[str, Numbers], everything: Numbers) -> dict[str, Any]:
     """Return one pool: its settings, what it did, and what each worker's part does now."""
-    engine = current_app.extensions["pool"].engines[name]
+    engine = current_app.extensions["flask_pool"].engines[name]
     pool: FairQueuePool = engine.pool
-    replicas = current_app.extensions["pool"].replicas
+    replicas = current_app.extensions["flask_pool"].replicas
     workers = [
         {"pid": int(pid)} | counts(numbers, name)
         for pid, numbers in sorted(processes.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
@@ -11,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import NotImplemented as NotInstalled
 from werkzeug.exceptions import ServiceUnavailable
-from werkzeug.routing import BaseConverter, Map
+from werkzeug.routing import BaseConverter, Map, ValidationError
 
 from ..queue_pool import FairQueuePool
 from . import missing
@@ -19,6 +20,7 @@ from .data import exposition, register_if_used, snapshot
 from .metrics import show
 
 POLICY = "default-src 'self'; frame-ancestors 'none'"
+FIRST, LAST = 0, 1000  # Werkzeug's own converters have weights from 50 to 200
 NAMES = {"metrics": "metrics", "page": "pool", "data": "pool.json"}  # by endpoint
 
 # an application may have a blueprint and templates of its own that are called pool
@@ -33,14 +35,19 @@ class PageName(BaseConverter):
 
     Werkzeug matches fixed parts of URLs before variable ones, so an application's own page of that
     name wins, whether it is added before or after; and variable parts by weight, so that a page
-    of any name (`/<name>`) does not win.
+    of any name (`/<name>`) wins only where ours are closed to everybody.
     """
 
-    weight = 0
-
-    def __init__(self, map: Map, endpoint: str) -> None:  # noqa: A002 - Werkzeug's word
+    def __init__(self, map: Map, endpoint: str, *, weight: int) -> None:  # noqa: A002 - Werkzeug's
         super().__init__(map)
         self.regex = re.escape(NAMES[endpoint])
+        self.weight = weight
+
+    def to_python(self, value: str) -> str:
+        """Have nothing match while the pages are closed to everybody, whatever the method."""
+        if not are_open(current_app):
+            raise ValidationError
+        return value
 
 
 def init_app(app: Flask) -> None:
@@ -48,13 +55,20 @@ def init_app(app: Flask) -> None:
     register_if_used()
     if bp.name in app.blueprints:  # an application may get its engines anew
         return
-    app.url_map.converters["flask_pool_page"] = PageName
+    app.url_map.converters["flask_pool_page"] = partial(  # type: ignore[assignment]
+        PageName, weight=FIRST if are_open(app) else LAST
+    )
     app.register_blueprint(bp, url_prefix=prefix(app))
+
+
+def are_open(app: Flask) -> bool:
+    """Tell whether anybody may see the pages."""
+    return app.debug or bool(app.extensions["flask_pool"].settings["OPS_TOKEN"])
 
 
 def prefix(app: Flask) -> str | None:
     """Return POOL_URL_PREFIX, None if there is none."""
-    given = str(app.extensions["pool"].settings.get("POOL_URL_PREFIX") or "").strip("/")
+    given = str(app.extensions["flask_pool"].settings.get("POOL_URL_PREFIX") or "").strip("/")
     return f"/{given}" if given else None
 
 
@@ -76,7 +90,7 @@ def drop_name(endpoint: str | None, values: dict[str, Any] | None) -> None:
 @bp.before_request
 def look() -> None:
     """Have this process's own numbers be there from the first look on."""
-    for engine in current_app.extensions["pool"].engines.values():
+    for engine in current_app.extensions["flask_pool"].engines.values():
         if isinstance(engine.pool, FairQueuePool):
             show(engine.pool)
 
@@ -124,7 +138,7 @@ def data() -> Response:
 
 def require_operator(*, ask: bool = False) -> None:
     """Hide a page from others (404), or `ask` a browser for the token as a password (401)."""
-    token = str(current_app.extensions["pool"].settings["OPS_TOKEN"] or "").encode()
+    token = str(current_app.extensions["flask_pool"].settings["OPS_TOKEN"] or "").encode()
     if current_app.debug or (token and hmac.compare_digest(_given(), token)):
         return
     if ask and token:

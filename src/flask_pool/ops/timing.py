@@ -21,7 +21,7 @@ BEGAN = "timing_began"
 
 def init_app(app: Flask, engines: Iterable[Engine]) -> None:
     """Time the pools and databases of each request, if SERVER_TIMING says so."""
-    if not app.extensions["pool"].settings["SERVER_TIMING"]:
+    if not app.extensions["flask_pool"].settings["SERVER_TIMING"]:
         return
     for engine in engines:
         if isinstance(engine.pool, FairQueuePool):

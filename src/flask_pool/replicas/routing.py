@@ -23,7 +23,7 @@ from ..errors import reason_of
 from ..options import driver_of, engine_options
 from ..reads import Read, invoke, send
 from ..requests import RequestState, current
-from ..settings import SettingError
+from ..settings import setting_error
 from ..sql import only_reads
 from ..uses import Use
 from .positions import QUESTIONS, UNKNOWN, ask, covers
@@ -314,7 +314,7 @@ def make_engines(db: SQLAlchemy, app: Flask, settings: Mapping[str, Any]) -> dic
         elif not app.secret_key:
             wrong = "what clients bring back is signed; set SECRET_KEY"
         if wrong:
-            raise SettingError(f"{SETTING}: {wrong}")
+            raise setting_error(f"{SETTING}: {wrong}")
         options = given | engine_options(url, settings, given, replica=True) | {"url": url}
         db._apply_driver_defaults(options, app)  # noqa: SLF001
         found[f"replica-{number}"] = db._make_engine(None, options, app)  # noqa: SLF001

@@ -16,6 +16,7 @@ import pytest
 from flask import Blueprint, Flask, url_for
 from flask.testing import FlaskClient
 from flask_pool import Pool
+from servers import wait_until
 from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine, make_url
 
@@ -163,6 +164,7 @@ def test_a_leak_is_shown_with_the_line_that_took_the_connection(app: Flask, engi
 
 
 def test_the_budget_is_told_against_the_servers_limit(client: FlaskClient) -> None:
+    wait_until(lambda: read(client)["budget"] is not None)  # it is asked for beside requests
     budget = read(client)["budget"]
 
     assert budget["needed"] == budget["workers"] * 3

@@ -55,14 +55,14 @@ def command(
 
     Example: flask pool bench --simulate-latency 2 --plot bench.svg
     """
-    engine: Engine = current_app.extensions["pool"].engines["default"]
+    engine: Engine = current_app.extensions["flask_pool"].engines["default"]
     if is_memory(engine.url):
         raise click.ClickException("in-memory SQLite is its one connection: nothing to compare")
     if plot:
         check_plot(plot)
     with engine.connect():  # or say why not
         pass
-    threads = threads or current_app.extensions["pool"].settings["WEB_THREADS"]
+    threads = threads or current_app.extensions["flask_pool"].settings["WEB_THREADS"]
     with detour(engine, far):
         results = run(path, threads, number, seconds)
     past = overload.past_capacity(path, threads, seconds / 3)

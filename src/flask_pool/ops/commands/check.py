@@ -35,7 +35,7 @@ def command(context: click.Context, instances: int, form: str) -> None:
 
     Example: flask pool check --instances 3 --format json
     """
-    pools: Pools = current_app.extensions["pool"]
+    pools: Pools = current_app.extensions["flask_pool"]
     subjects, found = {}, []
     for name in pools.engines:
         try:

@@ -53,7 +53,7 @@ class Variant:
 
 def variants() -> list[Variant]:
     """Return the kinds of pool; nothing else of the service differs."""
-    pools: Pools = current_app.extensions["pool"]
+    pools: Pools = current_app.extensions["flask_pool"]
     own = {name: engine for name, engine in pools.engines.items() if not is_replica(pools, name)}
     size = {
         "pool_size": pools.settings["SQLALCHEMY_POOL_SIZE"],

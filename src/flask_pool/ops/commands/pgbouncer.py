@@ -48,7 +48,7 @@ def ask_console(engine: Engine, timeout: float) -> Pooler | None:
 
 def configuration(instances: int, workers: int, servers: int, capacity: int = 0) -> str:
     """Return a pgbouncer.ini for the service's server, without a password."""
-    pools = current_app.extensions["pool"]
+    pools = current_app.extensions["flask_pool"]
     engine = pools.engines["default"]
     _, place = engine.dialect.create_connect_args(engine.url)
     ports = {port or "5432" for port in str(place.get("port", "")).split(",")}

@@ -62,7 +62,7 @@ def command(
     if source:
         seen_rate, seen_hold = measure(source, interval)
         rate, hold = rate or seen_rate, hold or seen_hold
-    workers = workers or current_app.extensions["pool"].settings["WEB_CONCURRENCY"]
+    workers = workers or current_app.extensions["flask_pool"].settings["WEB_CONCURRENCY"]
     if pgbouncer and not (rate or hold):
         click.echo(configuration(instances or 10, workers, min(20, limit or 20)))
         return
@@ -114,7 +114,7 @@ def _row(plan: Plan) -> tuple[object, ...]:
 
 def pooler(plan: Plan) -> str:
     """Say whether the server serves all of this directly."""
-    family = current_app.extensions["pool"].engines["default"].url.get_backend_name()
+    family = current_app.extensions["flask_pool"].engines["default"].url.get_backend_name()
     if family == "sqlite":
         several = "use PostgreSQL or MariaDB: SQLite serves one instance"
         return several if plan.instances > 1 else "no"
@@ -128,7 +128,7 @@ def pooler(plan: Plan) -> str:
 
 def _ask_limit() -> int | None:
     try:
-        with current_app.extensions["pool"].engines["default"].connect() as connection:
+        with current_app.extensions["flask_pool"].engines["default"].connect() as connection:
             return ask_server(connection).available
     except SQLAlchemyError as error:
         click.echo(f"The server's limit is unknown: {first_line(error)}", err=True)

@@ -70,7 +70,7 @@ def noticed_pooler(engine: Engine, connection: Connection) -> str:
 
 def own_session(engine: Engine, connection: Connection) -> str:
     """Sessions that are made where no listener reaches them."""
-    seen = current_app.extensions["pool"].sees_sessions or engine.dialect.name not in FAMILIES
+    seen = current_app.extensions["flask_pool"].sees_sessions or engine.dialect.name not in FAMILIES
     return "" if seen else "a function makes the sessions of db.session"
 
 

@@ -88,7 +88,7 @@ def _flat(found: dict[str, Any], before: str = "") -> Iterator[tuple[str, object
 
 def own_url() -> str:
     """Return where this service listens, as far as its settings tell."""
-    settings = current_app.extensions["pool"].settings
+    settings = current_app.extensions["flask_pool"].settings
     host, port = settings["HOST"], settings["PORT"]
     host = EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -102,7 +102,7 @@ def ask(url: str) -> dict[str, Any]:
         raise click.ClickException("--url: without user and password; OPS_TOKEN is sent")
     if not page.startswith(("http://", "https://")):
         raise click.ClickException(f"{url}: not the URL of a service; http://... is")
-    token = str(app.extensions["pool"].settings["OPS_TOKEN"] or "").encode().decode("latin-1")
+    token = str(app.extensions["flask_pool"].settings["OPS_TOKEN"] or "").encode().decode("latin-1")
     # a proxy of the environment does not know this service
     opener = build_opener(ProxyHandler({}))
     try:

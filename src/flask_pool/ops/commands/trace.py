@@ -47,7 +47,7 @@ def command(pool_size: int, requests: int, concurrent: bool, form: str) -> None:
 def run(size: int, requests: int, concurrent: bool) -> list[Row]:
     """Serve requests from a new pool of this size, and return each step."""
     pool = {"pool_size": size, "max_overflow": 0, "wait_timeout": PATIENCE}
-    engine = current_app.extensions["pool"].another("default", SteppedPool, **pool)
+    engine = current_app.extensions["flask_pool"].another("default", SteppedPool, **pool)
     try:
         recorder = Recorder(engine)
         recorder.start(size)
