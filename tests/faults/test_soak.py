@@ -143,7 +143,9 @@ def test_everything_is_flat_after_random_faults(
     assert max(found.values()) == 1
     assert {worker.pid for worker in service.workers()} == workers
     assert after.descriptors <= before.descriptors + 8
-    assert after.memory <= before.memory * 1.25 + 10 * 2**20
+    # malloc keeps what many threads needed at once; what leaks goes on growing
+    assert levels[-1] <= levels[len(levels) // 2] * 1.1 + 10
+    assert after.memory <= before.memory * 1.75
     assert after.connections <= 8
     assert service.metric("db_client_connection_pending_requests") == 0
     assert psutil.Process(service.workers()[0].pid).num_threads() <= 8 + 4
