@@ -151,7 +151,7 @@ def listen(  # noqa: C901, PLR0915 - a list
     app: Flask, db: SQLAlchemy, pools: Pools, resets: Container[str]
 ) -> None:
     """Register every listener of the library; `resets` names the pools that it resets itself."""
-    last: list[tuple[Any, str, Any]] = []  # behind the application's own
+    own_resets: list[tuple[Engine, Any]] = []
     for name, engine in pools.engines.items():
         driver = engine.dialect.driver
         if driver == "pysqlite":  # foreign keys, but not for Alembic; and a write-ahead log
@@ -174,8 +174,8 @@ def listen(  # noqa: C901, PLR0915 - a list
         if driver in ("psycopg", "pymysql"):  # no ROLLBACK amid an answer
             event.listen(engine, "reset", commits.close_busy)
         if name in resets:  # no ROLLBACK that its session has sent
-            last.append((engine, "reset", partial(commits.reset, engine.dialect)))
-            event.listen(*last[-1])
+            own_resets.append((engine, partial(commits.reset, engine.dialect)))
+            event.listen(engine, "reset", own_resets[-1][1])
         # what happens to connections
         event.listen(engine, "do_connect", uses.connecting)
         event.listen(engine, "connect", partial(uses.connected, engine))
@@ -202,9 +202,8 @@ def listen(  # noqa: C901, PLR0915 - a list
             event.listen(factory, "before_commit", commits.refuse_lost)
             event.listen(factory, "do_orm_execute", reads.read)
             _factories.add(factory)
-        last.append((factory, "do_orm_execute", reads.read))
         pools.sees_sessions = True
-    pools.on_first_request = partial(_put_last, pools, last)
+    pools.on_first_request = partial(_put_last, factory, own_resets, pools)
     request_started.connect(pools.on_first_request, app)
     # requests: no ROLLBACK that can't arrive, and nothing forgotten
     ends, at = _end_of_session(app, db)
@@ -228,7 +227,9 @@ def _end_of_session(app: Flask, db: SQLAlchemy) -> tuple[Any, int]:
 _first_request = Lock()
 
 
-def _put_last(pools: Pools, last: list[tuple[Any, str, Any]], app: Flask, **_: Any) -> None:
+def _put_last(
+    factory: Any, own_resets: list[tuple[Engine, Any]], pools: Pools, app: Flask, **_: Any
+) -> None:
     """Put listeners behind the application's own, at its first request.
 
     What comes after `reads.read` is called again where a read is run once more; what comes
@@ -237,9 +238,12 @@ def _put_last(pools: Pools, last: list[tuple[Any, str, Any]], app: Flask, **_: A
     with _first_request:
         if pools.on_first_request is None:
             return
-        for each in last:
-            event.remove(*each)
-            event.listen(*each)
+        if pools.sees_sessions:
+            event.remove(factory, "do_orm_execute", reads.read)
+            event.listen(factory, "do_orm_execute", reads.read)
+        for engine, reset in own_resets:
+            event.listen(engine, "reset", partial(reset))  # a pool is never without one
+            event.remove(engine, "reset", reset)
         request_started.disconnect(pools.on_first_request)
         pools.on_first_request = None
 

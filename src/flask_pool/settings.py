@@ -189,7 +189,9 @@ class Setting(NamedTuple):
 
 
 SETTINGS: dict[str, Setting] = {
-    URI: Setting(database_url, None, "The database. Projects of the template read `DATABASE_URL` too."),
+    URI: Setting(
+        database_url, None, "The database. Projects of the template read `DATABASE_URL` too."
+    ),
     "SQLALCHEMY_POOL_SIZE": Setting(whole(1, 1000), 5, "Connections that each worker keeps."),
     "SQLALCHEMY_MAX_OVERFLOW": Setting(
         whole(0, 1000), 10, "Further connections under load, closed when they are returned."

@@ -420,6 +420,15 @@ class TestPromisesOnPostgreSQL:
 
         assert "listens to do_execute" in found["message"]
 
+    def test_a_listener_to_reset(self, make_app: Make, url: str) -> None:
+        app = make_app()
+        engine = app.extensions["pool"].engines["default"]
+        event.listen(engine, "reset", lambda connection, record, state: None)
+
+        (found,) = promises(app)
+
+        assert "listens to reset" in found["message"]
+
     def test_higher_isolation(self, make_app: Make, url: str) -> None:
         options = {"isolation_level": "REPEATABLE READ"}
 

@@ -91,6 +91,12 @@ def own_execute(engine: Engine, connection: Connection) -> str:
     return "the application listens to do_execute" if own else ""
 
 
+def own_reset(engine: Engine, connection: Connection) -> str:
+    """A listener that expects what a ROLLBACK leaves."""
+    own = engine.dialect.driver == "psycopg" and len(list(engine.pool.dispatch.reset)) > 1
+    return "the application listens to reset" if own else ""
+
+
 def higher_isolation(engine: Engine, connection: Connection) -> str:
     """Transactions in which statements see the same."""
     if engine.dialect.driver != "psycopg":
@@ -110,5 +116,6 @@ CAUSES: tuple[tuple[Callable[[Engine, Connection], str], str], ...] = (
     (own_session, f"{READS}, no COMMIT on a dead connection"),
     (own_cursor, READS),
     (own_execute, READS),
+    (own_reset, READS),
     (higher_isolation, READS),
 )
