@@ -177,6 +177,7 @@ def test_a_detached_connection_is_closed(
         kept.append(connection.connection.driver_connection)
         connection.detach()
         connection.execute(COUNT)
+        connection.commit()
         connection.close()
         return "closed"
 
