@@ -1,1 +1,1 @@
-"""Small applications that know nothing of this repository, in the shape of well-known ones."""
+"""A small application that knows nothing of this repository."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fixtures_servers
 import pytest
 import servers
 from servers.process import running
@@ -92,18 +91,6 @@ def on_mariadb(_mariadb_database: Database) -> Database:
     """Give a database without users on MariaDB."""
     _mariadb_database.rows("DELETE FROM users")
     return _mariadb_database
-
-
-@pytest.fixture(params=["postgresql", "mariadb"])
-def small_server(request: pytest.FixtureRequest, project: Project) -> Iterator[Database]:
-    """Give a database on a server that takes ten clients at once."""
-    fixtures_servers.require(request.param)
-    run = getattr(servers, request.param)
-    settings = {"superuser_reserved_connections": 0} if request.param == "postgresql" else {}
-    with run(max_connections=10, **settings) as server:
-        database = Database(server, server.create_database())
-        project.migrate(database.url())
-        yield database
 
 
 @pytest.fixture(

@@ -35,42 +35,6 @@ def test_a_commit_without_an_answer_is_in_doubt(
     assert service.post("after").status == 201
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_connection_that_died_before_commit_is_none(
-    database: Database, share: Serve, method: str
-) -> None:
-    """It is noticed before COMMIT is sent: nothing was committed, and the client may retry."""
-    service = share(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
-
-    answer = service.request(method, "/probe/die_before_commit")
-
-    assert answer.is_clean_refusal, answer
-    assert database.names() == []
-
-
-def test_what_was_saved_in_autocommit_is_not_saved_again(database: Database, share: Serve) -> None:
-    """Though the request is safe, and its session's connection died under a read."""
-    service = share(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
-
-    answer = service.get("/probe/save_in_autocommit_and_die")
-
-    assert answer.status == 200 or answer.is_clean_refusal, answer
-    assert database.names() == ["once"]
-
-
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_view_that_is_done_is_answered_though_its_connection_died(
-    database: Database, share: Serve, method: str
-) -> None:
-    """The ROLLBACK at its end fails, and the server has rolled back by itself."""
-    service = share(database.url(), *WITH_VIEWS, WEB_CONCURRENCY=1)
-
-    answers = [service.request(method, "/probe/die_before_the_end") for _ in range(3)]
-
-    assert [answer.status for answer in answers] == [200] * 3, answers
-    assert service.get().status == 200
-
-
 @pytest.mark.needs("mariadb")
 def test_a_tls_connection_that_died_spoils_no_other(project: Project, serve: Serve) -> None:
     """Its last error waits in OpenSSL's queue, where the thread's next connection would find it."""

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 from collections import defaultdict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import psutil
 import pytest
 import servers
-from sqlalchemy import create_engine
-from sqlalchemy.pool import NullPool
 
 from .conftest import Database, Serve
 from .load import load, statuses, steadily
-from .project import Project
 from .service import INSIDE, Service
 
 USED = ("--pythonpath", str(INSIDE), "views:create_used_app()")
@@ -90,21 +84,6 @@ def test_workers_do_not_use_what_the_process_before_them_used(
     assert log.abrupt() == []
 
 
-def test_a_forked_child_and_its_parent_do_not_meet(database: Database, project: Project) -> None:
-    """multiprocessing forks from a process whose pool is in use: each gets its own rows."""
-    log = Log(database)
-
-    said = project.run(database.url(), "python", str(INSIDE / "forks.py"))
-    report = json.loads(said.splitlines()[-1])
-
-    assert report["wrong"] == 0
-    assert report["right"] == 5 * 300
-    assert report["shared"] == []
-    assert report["parent kept"] is True
-    servers.wait_until(lambda: not database.connections())
-    assert log.abrupt() == []
-
-
 def test_sigterm_lets_requests_end_and_closes_every_connection(
     database: Database, serve: Serve
 ) -> None:
@@ -129,24 +108,6 @@ def test_sigterm_lets_requests_end_and_closes_every_connection(
     servers.wait_until(lambda: not database.connections())
     assert log.abrupt() == []
     assert "Traceback" not in service.log()
-
-
-def test_the_service_goes_on_without_a_killed_worker(any_database: Database, serve: Serve) -> None:
-    """SIGKILL of a worker costs its own requests; a new one comes, and the counts are right."""
-    service = serve(any_database.url())
-    servers.wait_until(lambda: len(any_database.connections()) == 8)
-    victim = service.workers()[0]
-
-    victim.send_signal(signal.SIGKILL)
-    servers.wait_until(lambda: victim.pid not in {worker.pid for worker in service.workers()})
-    servers.wait_until(lambda: len(service.workers()) == 2)
-    servers.wait_until(lambda: len(any_database.connections()) == 8)
-    answers = load(lambda _: service.get(), 200)
-
-    assert statuses(answers) == {200: 200}
-    assert len(any_database.connections()) == 8
-    servers.wait_until(lambda: service.metric("db_client_connection_count") == 8)
-    assert service.metric("db_client_connection_max") == 8
 
 
 def test_a_master_that_is_upgraded_counts_on_when_the_old_one_has_gone(
@@ -180,47 +141,3 @@ def test_a_master_that_is_upgraded_counts_on_when_the_old_one_has_gone(
     finally:
         new.terminate()
         servers.wait_until(lambda: not any_database.connections())
-
-
-def test_each_worker_opens_its_pool_before_the_first_request(
-    any_database: Database, serve: Serve
-) -> None:
-    """pool_size connections for each, and the first requests open none."""
-    service = serve(any_database.url(), WEB_CONCURRENCY=2, SQLALCHEMY_POOL_SIZE=3)
-    servers.wait_until(lambda: len(any_database.connections()) == 6)
-    before = any_database.backends()
-
-    assert statuses(load(lambda _: service.get(), 40)) == {200: 40}
-
-    assert any_database.backends() == before
-
-
-def test_deployments_that_migrate_at_once_take_turns(database: Database, project: Project) -> None:
-    """Three that all found an empty schema end well, and the schema is there once."""
-    empty = Database(database.server, database.server.create_database())
-    version = empty.name if isinstance(database.server, servers.MariaDB) else "public"
-    empty.rows(f"CREATE TABLE {version}.alembic_version (version_num varchar(32) PRIMARY KEY)")
-
-    with ThreadPoolExecutor(3) as executor:
-        # nobody can tell which version this is, until all three want to know
-        with locked(empty, f"{version}.alembic_version"):
-            migrating = [executor.submit(project.migrate, empty.url()) for _ in range(3)]
-            # the table's, each one's for its turn, and the one that migrates
-            servers.wait_until(lambda: len(empty.connections()) == 5)
-        for one in migrating:
-            one.result()
-
-    assert len(empty.rows("SELECT version_num FROM alembic_version")) == 1
-    assert empty.names() == []
-
-
-@contextmanager
-def locked(database: Database, table: str) -> Iterator[None]:
-    """Keep everybody from reading a table."""
-    engine = create_engine(database.url(), poolclass=NullPool)
-    maria = isinstance(database.server, servers.MariaDB)
-    with engine.connect() as connection:
-        lock = f"LOCK TABLES {table} WRITE" if maria else f"LOCK TABLE {table}"
-        connection.exec_driver_sql(lock)
-        yield
-        connection.exec_driver_sql("UNLOCK TABLES" if maria else "SELECT 1")

@@ -23,6 +23,7 @@ from .conftest import (
     Seen,
     answer,
     db,
+    names,
     on,
     run,
     store,
@@ -30,10 +31,6 @@ from .conftest import (
 )
 
 BOTH = on("postgresql", "mariadb")
-
-
-def names() -> list[str]:
-    return list(db.session.scalars(select(Item.name).order_by(Item.id)))
 
 
 @BOTH

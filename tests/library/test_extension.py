@@ -10,25 +10,21 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
-import psycopg
-import pymysql
 import pytest
 from flask import Flask
 from flask_pool import FairQueuePool, Pool, reads
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, select, text
-from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from .conftest import (
-    LONG,
     Database,
-    Item,
     Make,
     Seen,
     answer,
+    ask,
     db,
-    drivers,
     engine_of,
     is_dead,
     on,
@@ -50,10 +46,6 @@ def bare(**config: Any) -> tuple[Flask, SQLAlchemy, Any]:
     Pool().init_app(app, own)
     with app.app_context():
         return app, own, own.engine
-
-
-def ask() -> str:
-    return str(db.session.scalar(text("SELECT 1")))
 
 
 def test_a_database_url_is_all_that_it_needs() -> None:
@@ -101,14 +93,6 @@ def test_a_pool_class_of_the_application_is_used(
     assert answer(app, ask).text == "1"
     store(app, "A")
     assert stored(app) == ["A"]
-
-
-def test_options_given_to_the_extension_of_flask_sqlalchemy_count_too() -> None:
-    app, own = Flask("bare"), SQLAlchemy(engine_options={"pool_size": 9})
-    app.config[URI] = NEVER
-    Pool(app, own)
-    with app.app_context():
-        assert own.engine.pool.size() == 9  # type: ignore[attr-defined]
 
 
 def test_an_engine_that_was_made_before_is_told_in_one_line() -> None:
@@ -221,122 +205,7 @@ def test_several_hosts_are_asked_for_the_one_that_writes() -> None:
 # the driver's connection is the application's
 
 
-def connect_by_hand(database: Database) -> Any:
-    url = make_url(database.url())
-    if database.kind == "postgresql":
-        return psycopg.connect(database.server.dsn(database.name))
-    return pymysql.connect(
-        host=url.host or "",
-        port=url.port or 0,
-        user=url.username,
-        password=url.password or "",
-        database=url.database,
-    )
-
-
-@on("postgresql", "mariadb")
-def test_a_creator_of_the_application_is_asked(
-    make_app: Make, tables: None, database: Database
-) -> None:
-    """Situation 4: a cloud's connector."""
-    made: list[Any] = []
-
-    def create() -> Any:
-        made.append(connect_by_hand(database))
-        return made[-1]
-
-    app = make_app(SQLALCHEMY_ENGINE_OPTIONS={"creator": create})
-
-    assert run(app, lambda: (ask(), drivers(app)[0] is made[0])) == ("1", True)
-    store(app, "A")
-    assert stored(app) == ["A"]
-    assert type(made[0]) in (psycopg.Connection, pymysql.connections.Connection)
-
-
-@on("postgresql", "mariadb")
-@pytest.mark.parametrize("target", ["engine", "class"])
-def test_a_connect_listener_of_the_application_changes_the_password(
-    make_app: Make, tables: None, database: Database, target: str
-) -> None:
-    """Situation 5: credentials that change."""
-    url = make_url(database.url())
-    wrong = url.set(password="old").render_as_string(hide_password=False)
-    calls: list[Any] = []
-
-    def token(dialect: Any, record: Any, cargs: Any, cparams: dict[str, Any]) -> None:
-        calls.append(record)
-        cparams["password"] = url.password
-
-    app = make_app(wrong)
-    listened: Any = engine_of(app) if target == "engine" else Engine
-    event.listen(listened, "do_connect", token)
-    try:
-        assert run(app, ask) == "1"
-        engine_of(app).dispose()
-        assert run(app, ask) == "1"
-    finally:
-        event.remove(listened, "do_connect", token)
-    assert len(calls) == 2
-
-
-@on("postgresql", "mariadb")
-def test_a_connect_listener_of_the_application_may_connect_itself(
-    make_app: Make, tables: None, database: Database
-) -> None:
-    app = make_app("postgresql+psycopg://nowhere/x" if database.kind == "postgresql" else None)
-    made: list[Any] = []
-
-    @event.listens_for(engine_of(app), "do_connect")
-    def connect(*_: Any) -> Any:
-        made.append(connect_by_hand(database))
-        return made[-1]
-
-    assert run(app, lambda: (ask(), drivers(app)[0] is made[0])) == ("1", True)
-    store(app, "A")
-
-
-@on("mariadb")
-def test_a_tracer_that_wraps_connect_is_used(
-    make_app: Make, tables: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Situation 13: OpenTelemetry's, ddtrace's; it hands out an object of its own."""
-    connect, seen = pymysql.connect, []
-
-    class Traced:
-        def __init__(self, inner: Any) -> None:
-            self.__dict__["inner"] = inner
-
-        def __getattr__(self, name: str) -> Any:
-            seen.append(name)
-            return getattr(self.inner, name)
-
-    app = make_app()
-    monkeypatch.setattr(pymysql, "connect", lambda *args, **more: Traced(connect(*args, **more)))
-
-    assert answer(app, ask).text == "1"
-    store(app, "A")
-    assert stored(app) == ["A"]
-    assert seen
-
-
 # SQLite
-
-
-@pytest.fixture
-def in_memory() -> Flask:
-    app = Flask("in_memory")
-    app.config.update({URI: "sqlite://", "TESTING": True})
-    Pool(app, db)
-
-    @app.post("/")
-    def add() -> str:
-        db.session.add(Item(name="new"))
-        db.session.commit()
-        return ",".join(db.session.scalars(select(Item.name)))
-
-    with app.app_context():
-        db.create_all(bind_key=None)  # other tests have models of other databases
-    return app
 
 
 def test_an_in_memory_database_is_as_flask_sqlalchemy_makes_it(
@@ -354,18 +223,6 @@ def test_an_in_memory_database_is_as_flask_sqlalchemy_makes_it(
     app.extensions["pool"].prefill()
 
 
-def test_threads_of_an_in_memory_database_share_it(in_memory: Flask) -> None:
-    """Situation 18: a test's own session stands while requests are served, one after another."""
-    with in_memory.app_context():
-        assert db.session.scalars(select(Item)).all() == []
-        with ThreadPoolExecutor(1) as thread:
-            response = thread.submit(in_memory.test_client().post, "/").result(LONG)
-        assert (response.status_code, response.text) == (200, "new")
-        db.session.rollback()
-        assert len(db.session.scalars(select(Item)).all()) == 1
-        db.session.remove()
-
-
 def test_sqlite_checks_foreign_keys_and_lets_readers_read_beside_a_writer(tmp_path: Path) -> None:
     _, _, engine = bare(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path / 'own.db'}")
     with engine.connect() as connection:
@@ -374,22 +231,15 @@ def test_sqlite_checks_foreign_keys_and_lets_readers_read_beside_a_writer(tmp_pa
     engine.dispose()
 
 
-@on("sqlite")
-def test_a_read_of_sqlite_can_be_followed_by_a_write_beside_others(app: Flask) -> None:
-    """Situations 1 and 3: no snapshot is opened before it is needed, and no lock is kept."""
-    store(app, "A")
-
-    def view() -> object:
-        db.session.scalars(select(Item).order_by(text("random()"))).all()
-        with db.engine.begin() as other:
-            other.execute(text("UPDATE pool_items SET name = 'B'"))
-        item = db.session.scalars(select(Item)).one()
-        item.name += "C"
-        db.session.commit()
-        return item.name
-
-    assert run(app, view) in ("AC", "BC")
-    assert run(app, view, "POST") is not None
+@pytest.mark.parametrize(("pragma", "plain"), [("foreign_keys", 0), ("journal_mode", "delete")])
+def test_a_listener_of_the_application_sets_sqlite_back(
+    tmp_path: Path, pragma: str, plain: Any
+) -> None:
+    _, _, engine = bare(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path / 'own.db'}")
+    event.listen(engine, "connect", lambda made, _: made.execute(f"PRAGMA {pragma} = {plain}"))
+    with engine.connect() as connection:
+        assert connection.scalar(text(f"PRAGMA {pragma}")) == plain
+    engine.dispose()
 
 
 # requests and connections

@@ -7,19 +7,28 @@ from typing import Any
 import psycopg
 from servers import wait_until
 from servers.standby import configure
-from sqlalchemy import event, select, text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
-from .conftest import LONG, Database, Item, Make, Seen, answer, db, engine_of, on, run, stored
+from .conftest import (
+    LONG,
+    Database,
+    Item,
+    Make,
+    Seen,
+    answer,
+    db,
+    engine_of,
+    names,
+    on,
+    run,
+    stored,
+)
 
 
 def add() -> None:
     db.session.add(Item(name="A"))
     db.session.commit()
-
-
-def names() -> list[str]:
-    return list(db.session.scalars(select(Item.name)))
 
 
 def opened(app: Any) -> list[Any]:

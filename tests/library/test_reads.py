@@ -24,7 +24,6 @@ from .conftest import (
     db,
     drivers,
     engine_of,
-    is_dead,
     on,
     run,
     store,
@@ -290,50 +289,6 @@ def test_nothing_is_proven_with_an_execute_listener_of_the_application(app: Flas
 
 
 @on("postgresql")
-def test_the_text_that_is_sent_is_judged(app: Flask) -> None:
-    """Situation 12: a listener makes a queue of a SELECT."""
-    store(app, "A")
-
-    @event.listens_for(engine_of(app), "before_cursor_execute", retval=True)
-    def lock(
-        connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
-    ) -> tuple[str, Any]:
-        return statement + " FOR UPDATE SKIP LOCKED", parameters
-
-    def view() -> object:
-        names = read()
-        with db.engine.connect() as other:
-            return names, begun_of(db.session), list(other.scalars(select(Item.id)))
-
-    assert run(app, view) == (["A"], True, [])
-
-
-def begun_of(session: Any) -> bool:
-    driver: Any = session.connection().connection.driver_connection
-    return bool(driver.pgconn.transaction_status)
-
-
-@on("postgresql")
-def test_a_listener_that_writes_beside_a_read_does_so_in_a_transaction(app: Flask) -> None:
-    """What was switched is put back before anything else is sent on that connection."""
-
-    @event.listens_for(engine_of(app), "after_cursor_execute")
-    def audit(
-        connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
-    ) -> None:
-        if statement.startswith("SELECT"):
-            connection.execute(insert(Item).values(name="audit"))
-
-    assert run(app, lambda: (read(), begun(app))) == ([], True)
-    assert stored_without_listeners(app) == []
-
-
-def stored_without_listeners(app: Flask) -> list[Any]:
-    with psycopg.connect(engine_of(app).url.render_as_string(False).replace("+psycopg", "")) as own:
-        return own.execute("SELECT name FROM pool_items").fetchall()
-
-
-@on("postgresql")
 def test_a_connection_that_cannot_be_put_back_is_closed(app: Flask) -> None:
     """A listener of the application's opened a transaction behind SQLAlchemy's back."""
     seen: list[Any] = []
@@ -349,35 +304,6 @@ def test_a_connection_that_cannot_be_put_back_is_closed(app: Flask) -> None:
     assert run(app, read) == []
     assert seen[0].closed
     assert run(app, lambda: (read(), drivers(app)[0].autocommit)) == ([], False)
-
-
-@on("postgresql")
-def test_connections_come_back_as_they_were(app: Flask, engine: Any) -> None:
-    run(app, read)
-    for entry in engine.pool._entries:
-        assert entry.dbapi_connection.autocommit is False
-
-
-@on("postgresql")
-def test_an_interruption_in_a_read_leaves_no_autocommit(app: Flask) -> None:
-    """Such as a worker's timeout, which raises in the middle of anything."""
-
-    class Interruption(BaseException):
-        pass
-
-    def interrupt(*_: Any) -> None:
-        raise Interruption
-
-    event.listen(engine_of(app), "after_cursor_execute", interrupt)
-    with pytest.raises(Interruption):
-        run(app, read)
-    event.remove(engine_of(app), "after_cursor_execute", interrupt)
-
-    assert all(
-        is_dead(entry.dbapi_connection) or not entry.dbapi_connection.autocommit
-        for entry in engine_of(app).pool._entries
-    )
-    assert run(app, read) == []
 
 
 def test_a_failed_read_leaves_what_a_failed_transaction_leaves(app: Flask) -> None:
@@ -432,17 +358,6 @@ def test_a_prepared_read_survives_an_altered_table(single: Flask, database: Data
             assert run(single, view) == ([FIRST], False, ["A"], False)
     finally:
         database.rows("ALTER TABLE pool_items DROP COLUMN more")
-
-
-@on("postgresql")
-def test_set_transaction_after_a_read_is_too_late_as_ever(app: Flask) -> None:
-    def view() -> object:
-        read()
-        with pytest.raises(DBAPIError) as caught:
-            db.session.execute(text("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"))
-        return type(caught.value.orig).__name__
-
-    assert run(app, view) == run(app, view, "POST") == "ActiveSqlTransaction"
 
 
 @on("sqlite", "mariadb")

@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
-from .conftest import Item, Make, answer, begun, db, on, run, stored
+from .conftest import Item, Make, begun, db, on, run, stored
 
 METHODS = pytest.mark.parametrize("method", ["GET", "POST"])
 
@@ -204,25 +204,3 @@ def test_many_rows_at_once_are_one_transaction(app: Flask, method: str) -> None:
 
     assert run(app, view, method) == 5
     assert stored(app) == []
-
-
-def test_what_a_callback_of_the_response_writes_is_stored(app: Flask, engine: Any) -> None:
-    """Situation 11: it uses the view's session after the request's end."""
-
-    def view() -> Any:
-        session = Session(db.engine)
-        session.add(Item(name="A"))
-        response = app.response_class("done")
-
-        def work() -> None:
-            session.add(Item(name="B"))
-            session.commit()
-            session.close()
-
-        response.call_on_close(work)
-        return response
-
-    answer(app, view, "POST").close()
-
-    assert stored(app) == ["A", "B"]
-    assert engine.pool.checkedout() == 0

@@ -7,26 +7,24 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import pymysql
-import transactions
 from fault_service import create_app as create_service
 from fault_service.db import db
 from fault_service.models import User
-from flask import Flask, request
+from flask import Flask, Response, request, stream_with_context
 from sqlalchemy import Connection, Integer, String, cast, event, select, text, update
-from sqlalchemy.exc import ProgrammingError
 
 
 def create_app() -> Flask:
     """Build the project's application and add the probes."""
     app = create_service()
-    for module in (sys.modules[__name__], transactions):
-        for name, function in inspect.getmembers(module, inspect.isfunction):
-            if function.__module__ == module.__name__ and not name.startswith(("create", "_")):
-                app.add_url_rule(f"/probe/{name}", name, function, methods=["GET", "POST"])
+    for name, function in inspect.getmembers(sys.modules[__name__], inspect.isfunction):
+        if function.__module__ == __name__ and not name.startswith(("create", "_")):
+            app.add_url_rule(f"/probe/{name}", name, function, methods=["GET", "POST"])
     return app
 
 
@@ -71,39 +69,15 @@ def dawdle() -> dict[str, Any]:
     return {}
 
 
-def look_and_write() -> dict[str, Any]:
-    """Begin a transaction by reading, and write later."""
-    db.session.execute(text("SELECT 1"))
-    time.sleep(float(request.args["seconds"]))
-    db.session.add(User(name="late"))
-    db.session.commit()
-    return {}
+def stream() -> Response:
+    """Send the names while they are read; Flask ends the view's own session before that."""
 
+    def names() -> Iterator[str]:
+        query = select(User.name).order_by(User.id).execution_options(yield_per=10)
+        for name in db.session.scalars(query):
+            yield f"{name}\n"
 
-def die_before_commit() -> dict[str, Any]:
-    """Write, have the connection killed, and commit."""
-    db.session.add(User(name="never committed"))
-    db.session.flush()
-    postgresql = db.engine.dialect.name == "postgresql"
-    query = "SELECT pg_backend_pid()" if postgresql else "SELECT connection_id()"
-    number = db.session.scalar(text(query))
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
-        kill = "SELECT pg_terminate_backend({})" if postgresql else "KILL {}"
-        other.exec_driver_sql(kill.format(number))
-    time.sleep(0.2)
-    db.session.commit()
-    return {}
-
-
-def write_in_a_transaction_that_only_reads() -> dict[str, Any]:
-    """Ask for a transaction that changes nothing, and change something."""
-    if db.engine.dialect.name == "postgresql":
-        db.session.execute(text("SET TRANSACTION READ ONLY"))
-    else:
-        db.session.execute(text("START TRANSACTION READ ONLY"))
-    db.session.add(User(name="refused"))
-    db.session.commit()
-    return {}
+    return Response(stream_with_context(names()), content_type="text/plain")
 
 
 def query_in_a_thread() -> dict[str, Any]:
@@ -169,67 +143,6 @@ def add_in_sql() -> dict[str, Any]:
     number = cast(cast(User.name, Integer) + 1, String)
     db.session.execute(update(User).values(name=number))
     db.session.commit()
-    return {}
-
-
-def foreign_keys() -> dict[str, Any]:
-    """Tell whether SQLite checks them."""
-    return {"on": db.session.scalar(text("PRAGMA foreign_keys"))}
-
-
-def where() -> dict[str, Any]:
-    """Do something, then read, and say what kind of server was read."""
-    then = request.args["then"]
-    if then == "locks":
-        db.session.scalars(select(User).with_for_update()).all()
-    elif then == "now":
-        db.session.scalar(text("SELECT now()"))
-    elif then == "explicit":
-        db.session.begin()
-    elif then == "nested":
-        db.session.begin_nested()
-    elif then == "writes":
-        db.session.add(User(name="written"))
-        db.session.flush()
-    standby = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'in_hot_standby'"
-    return {"standby": db.session.scalar(text(standby)) == "on"}
-
-
-def long_read() -> dict[str, Any]:
-    """Read for some tenths of a second."""
-    few = "(SELECT id FROM users ORDER BY id LIMIT 130)"
-    query = f"SELECT count(*) FROM {few} a, {few} b, {few} c WHERE a.id > b.id AND b.id > c.id"
-    return {"count": db.session.scalar(text(query))}
-
-
-def by_hand() -> dict[str, Any]:
-    """Read from a replica, then on a connection that the session gave."""
-    standby = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'in_hot_standby'"
-    replica = db.session.scalar(text(standby)) == "on"
-    return {"replica": replica, "primary": db.session.connection().scalar(text(standby)) == "on"}
-
-
-def wrong_and_on() -> dict[str, Any]:
-    """Load something, meet an error, and go on with what was loaded."""
-    user = db.session.scalars(select(User).order_by(User.id)).first()
-    with suppress(ProgrammingError):
-        db.session.execute(text("SELECT nonsense FROM users"))
-    return {"name": user.name if user else None}
-
-
-def save_in_autocommit_and_die() -> dict[str, Any]:
-    """Read, save something at once, and read on a connection that has died."""
-    db.session.scalars(select(User)).all()
-    own = db.session.connection().connection.driver_connection
-    assert own is not None
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
-        other.execute(text("INSERT INTO users (name) VALUES ('once')"))
-        if db.engine.dialect.name == "postgresql":
-            other.exec_driver_sql(f"SELECT pg_terminate_backend({own.info.backend_pid})")
-        else:
-            other.exec_driver_sql(f"KILL {own.thread_id()}")
-    time.sleep(0.2)
-    db.session.scalars(select(User)).all()
     return {}
 
 
