@@ -7,7 +7,6 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -21,36 +20,6 @@ OpenProxy = Callable[[int], servers.Proxy]
 def connect(dsn: str) -> psycopg.Connection:
     """Connect as a service does that PgBouncer may stand in front of."""
     return psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
-
-
-def test_32_threads_are_counted_exactly(postgresql: servers.PostgreSQL, proxy: OpenProxy) -> None:
-    """Many clients at once lose or double no count."""
-    counter = proxy(postgresql.port)
-
-    def work(_: int) -> None:
-        with connect(postgresql.dsn(port=counter.port)) as connection:
-            for number in range(50):
-                connection.execute("SELECT %s::int", (number,)).fetchone()
-
-    work(0)
-    servers.wait_until(lambda: counter.open_connections == 0)
-    once = counter.round_trips
-    with ThreadPoolExecutor(32) as threads:
-        list(threads.map(work, range(31)))
-    servers.wait_until(lambda: counter.open_connections == 0)
-    assert counter.round_trips == 32 * once
-    assert counter.connections == 32
-
-
-def test_a_paused_server_does_not_answer(postgresql: servers.PostgreSQL) -> None:
-    """Neither the listening process nor a backend answers until it is resumed."""
-    with connect(postgresql.dsn()) as connection, ThreadPoolExecutor(1) as thread:
-        with postgresql.paused():
-            answer = thread.submit(connection.execute, "SELECT 1")
-            with pytest.raises(psycopg.errors.ConnectionTimeout):
-                psycopg.connect(postgresql.dsn(), connect_timeout=2)
-            assert not answer.done()
-        assert answer.result().fetchone() == (1,)
 
 
 def test_an_abrupt_goodbye_is_in_the_log(postgresql: servers.PostgreSQL, proxy: OpenProxy) -> None:

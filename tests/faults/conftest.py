@@ -42,11 +42,6 @@ class Database:
         """Give what the server knows of its clients."""
         return self.server.connections(self.name)
 
-    def backends(self) -> set[int]:
-        """Give the ids of its clients' connections."""
-        key = "pid" if isinstance(self.server, servers.PostgreSQL) else "ID"
-        return {row[key] for row in self.connections()}
-
     def endure(self) -> None:
         """Have the server keep what it committed, even when it is killed."""
         if isinstance(self.server, servers.MariaDB):

@@ -266,12 +266,6 @@ def test_options_of_the_application_are_sent_to_a_pooler_that_was_noticed(
     assert not hosts.is_pooler(psycopg.OperationalError(said))  # once is enough
 
 
-def test_another_refusal_of_a_server_tells_of_no_pooler() -> None:
-    hosts = Hosts(create_engine("postgresql+psycopg://h/d"))
-
-    assert not hosts.is_pooler(psycopg.OperationalError('database "d" does not exist'))
-
-
 @on("postgresql")
 def test_without_a_pool_the_second_connect_reaches_a_pooler(
     make_app: Make, pgbouncer: PgBouncer, database: Database, tables: None
