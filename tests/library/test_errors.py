@@ -159,28 +159,6 @@ def test_error_trackers_see_what_they_saw_before(make_app: Make) -> None:
     assert len(sent) == 2
 
 
-@on("sqlite")
-def test_a_router_of_its_own_answers_503_too(make_app: Make) -> None:
-    """Situation 21: Flask-RESTX and Flask-RESTful answer a HTTPException by its `code`."""
-    app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
-
-    def view() -> Any:
-        try:
-            return ask()
-        except HTTPException as error:
-            headers = dict(error.get_response().headers)
-            return (
-                {"message": error.description},
-                error.code,
-                {"Retry-After": headers["Retry-After"]},
-            )
-
-    refused = exhausted(app, view)
-
-    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
-    assert refused.json == {"message": REASONS["exhausted"]}
-
-
 @pytest.mark.parametrize("kind", [errors.TimeoutError, errors.TooManyWaiting])
 def test_the_pools_own_errors_are_sqlalchemys_and_werkzeugs(
     kind: type[errors.TimeoutError],
