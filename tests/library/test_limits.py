@@ -232,11 +232,12 @@ def test_options_of_the_application_stay_and_win(make_app: Make, database: Datab
 
     def view() -> object:
         if database.kind == "postgresql":
-            names = ("search_path", "statement_timeout", "tcp_keepalives_idle")
+            keepalives = (f"tcp_keepalives_{name}" for name in ("idle", "interval", "count"))
+            names = ("search_path", "statement_timeout", *keepalives)
             return [db.session.scalar(text(f"SHOW {name}")) for name in names]
         return [*db.session.execute(text("SELECT @@time_zone, @@max_statement_time")).one()]
 
-    expected = {"postgresql": ["public,app", "9s", "5"], "mariadb": ["+03:00", 7.5]}
+    expected = {"postgresql": ["public,app", "9s", "5", "1", "5"], "mariadb": ["+03:00", 7.5]}
     assert run(app, view) == expected[database.kind]
 
 
