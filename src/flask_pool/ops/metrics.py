@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
-from threading import get_ident
 from time import time
 from typing import Any
 from weakref import WeakSet
@@ -218,6 +216,7 @@ counting.before_reading.append(_set_gauges)
 
 # who leaked a connection last: a file that all workers tell
 
+LEAKS_FILE = "leaks"
 
 _own: dict[str, dict[str, Any]] = {}
 
@@ -225,16 +224,14 @@ _own: dict[str, dict[str, Any]] = {}
 def last_leaks() -> dict[str, dict[str, Any]]:
     """Return of each pool the last leak in any worker: its taker, and the time."""
     folder = shared.folder()
-    with suppress(OSError, ValueError):
+    with suppress(OSError):
         if folder is not None:
-            return dict(json.loads((folder / "leaks.json").read_text("utf-8")))
+            return dict(json.loads((folder / LEAKS_FILE).read_text("utf-8")))
     return dict(_own)
 
 
 def _remember(name: str, taker: str) -> None:
     folder, _own[name] = shared.folder(), {"taker": taker, "time": time()}
-    if folder is not None:
-        draft = folder / f"draft_{get_ident()}_{os.getpid()}.json"
-        with suppress(OSError):  # a full disk must not keep a connection from its pool
-            draft.write_text(json.dumps(last_leaks() | {name: _own[name]}), encoding="utf-8")
-            draft.replace(folder / "leaks.json")
+    with suppress(OSError):  # a full disk must not keep a connection from its pool
+        if folder is not None:
+            shared.replace(folder / LEAKS_FILE, last_leaks() | {name: _own[name]})
