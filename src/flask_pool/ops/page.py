@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hmac
-import re
 from functools import partial
-from typing import Any
 
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import NotImplemented as NotInstalled
 from werkzeug.exceptions import ServiceUnavailable
-from werkzeug.routing import BaseConverter, Map, ValidationError
+from werkzeug.routing import AnyConverter, Map, ValidationError
 
 from ..queue_pool import FairQueuePool
 from . import missing
@@ -21,7 +19,6 @@ from .metrics import show
 
 POLICY = "default-src 'self'; frame-ancestors 'none'"
 FIRST, LAST = 0, 1000  # Werkzeug's own converters have weights from 50 to 200
-NAMES = {"metrics": "metrics", "page": "pool", "data": "pool.json"}  # by endpoint
 
 # an application may have a blueprint and templates of its own that are called pool
 bp = Blueprint(
@@ -30,17 +27,16 @@ bp = Blueprint(
 )  # fmt: skip
 
 
-class PageName(BaseConverter):
-    """One of NAMES as a variable part of a URL.
+class PageName(AnyConverter):
+    """A page's name as a variable part of its URL.
 
     Werkzeug matches fixed parts of URLs before variable ones, so an application's own page of that
     name wins, whether it is added before or after; and variable parts by weight, so that a page
     of any name (`/<name>`) wins only where ours are closed to everybody.
     """
 
-    def __init__(self, map: Map, endpoint: str, *, weight: int) -> None:  # noqa: A002 - Werkzeug's
-        super().__init__(map)
-        self.regex = re.escape(NAMES[endpoint])
+    def __init__(self, map: Map, *names: str, weight: int) -> None:  # noqa: A002 - Werkzeug's
+        super().__init__(map, *names)
         self.weight = weight
 
     def to_python(self, value: str) -> str:
@@ -72,21 +68,6 @@ def prefix(app: Flask) -> str | None:
     return f"/{given}" if given else None
 
 
-@bp.url_defaults
-def add_name(endpoint: str, values: dict[str, Any]) -> None:
-    """Have `url_for` fill the variable part."""
-    name = NAMES.get(endpoint.rpartition(".")[2])
-    if name:
-        values["name"] = name
-
-
-@bp.url_value_preprocessor
-def drop_name(endpoint: str | None, values: dict[str, Any] | None) -> None:
-    """Have views need no argument for it."""
-    if values:
-        values.pop("name", None)
-
-
 @bp.before_request
 def look() -> None:
     """Have this process's own numbers be there from the first look on."""
@@ -107,16 +88,16 @@ def not_installed(error: ModuleNotFoundError) -> ResponseReturnValue:
     return current_app.handle_http_exception(NotInstalled(missing(error)))
 
 
-@bp.get("/<flask_pool_page('metrics'):name>")
-def metrics() -> Response:
+@bp.get("/<flask_pool_page('metrics'):name>", defaults={"name": "metrics"})
+def metrics(name: str) -> Response:
     """The metrics of all workers."""
     require_operator()
     text, content_type = exposition()
     return Response(text, content_type=content_type)
 
 
-@bp.get("/<flask_pool_page('page'):name>")
-def page() -> Response:
+@bp.get("/<flask_pool_page('pool'):name>", defaults={"name": "pool"})
+def page(name: str) -> Response:
     """The page; its script asks for the data."""
     require_operator(ask=True)
     response = Response(render_template("flask_pool/pool.html"))
@@ -124,8 +105,8 @@ def page() -> Response:
     return response
 
 
-@bp.get("/<flask_pool_page('data'):name>")
-def data() -> Response:
+@bp.get("/<flask_pool_page('pool.json'):name>", defaults={"name": "pool.json"})
+def data(name: str) -> Response:
     """What the page shows; every count is momentary."""
     require_operator()
     response = jsonify(snapshot())
