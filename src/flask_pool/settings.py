@@ -364,13 +364,8 @@ def variable_of(name: str, environ: Mapping[str, str]) -> str:
 
 def from_environment(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
     """Return the keys that the environment sets; an empty variable is none."""
-    found = {}
-    for name in names:
-        for variable in names_of(name):
-            if environ.get(variable):
-                found[name] = environ[variable]
-                break
-    return found
+    variables = {name: variable_of(name, environ) for name in names}
+    return {name: environ[found] for name, found in variables.items() if environ.get(found)}
 
 
 def environment() -> Mapping[str, str]:

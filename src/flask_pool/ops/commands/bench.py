@@ -17,7 +17,7 @@ from sqlalchemy.engine import Engine
 
 from ...options import is_memory
 from ..server import place
-from . import Command, output, overload
+from . import output, overload
 from .latency import far_away
 from .measure import rounds, variants
 from .promises import own_creator
@@ -34,7 +34,7 @@ def is_path(context: click.Context, parameter: click.Parameter, value: str) -> s
     return value
 
 
-@click.command("bench", cls=Command)
+@click.command("bench")
 @output.option("--seconds", type=output.Number(0.5, 3600), default=12.0, help="For all of it.")
 @output.option("--rounds", "number", type=click.IntRange(1, 100), default=5, help="Repetitions.")
 @output.option("--threads", type=click.IntRange(1, 1000), help="[default: WEB_THREADS]")

@@ -16,7 +16,7 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from ..page import prefix
-from . import Command, output
+from . import output
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -26,7 +26,7 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S10
 SECONDS = output.Number(0.1, 3600)
 
 
-@click.command("status", cls=Command)
+@click.command("status")
 @output.option("--url", help="Where the service listens.  [default: from HOST and PORT]")
 @output.option("--watch", is_flag=True, help="Ask again and again, until interrupted.")
 @output.option("--interval", type=SECONDS, default=1.0, help="Seconds between two questions.")

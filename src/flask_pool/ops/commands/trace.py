@@ -12,15 +12,15 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy.engine import Connection
 
-from . import Command, output
-from .steps import Recorder, Row, SteppedPool, ordinal
+from . import output
+from .steps import Recorder, Row, SteppedPool, name_of
 
 COLUMNS = ("Step", "Action", "Pool state", "Result")
 SOME = click.IntRange(1, 1000)
 PATIENCE = 60.0  # seconds that a request waits for a connection
 
 
-@click.command("trace", cls=Command)
+@click.command("trace")
 @output.option("--pool-size", type=SOME, default=2, help="Connections of the pool.")
 @output.option("--requests", type=SOME, default=3, help="Requests that ask for one.")
 @output.option("--concurrent", is_flag=True, help="All requests arrive before one is served.")
@@ -67,7 +67,7 @@ def one_after_another(recorder: Recorder, requests: int) -> None:
 
 
 def _arrive(recorder: Recorder, number: int) -> None:
-    recorder.note(f"{ordinal(number)} request arrives", "Get connection from pool")
+    recorder.note(f"{name_of(number)} arrives", "Get connection from pool")
 
 
 def at_once(recorder: Recorder, requests: int) -> None:
@@ -83,7 +83,7 @@ def at_once(recorder: Recorder, requests: int) -> None:
                     sleep(0.001)
                 if not asked.done():
                     result = f"{recorder.pool.waiting()} waiting"
-                    recorder.note(f"{ordinal(number)} request waits for a connection", result)
+                    recorder.note(f"{name_of(number)} waits for a connection", result)
                 (having if asked.done() else waiting).append(asked)
             while having:
                 with having.popleft().result() as connection:
