@@ -92,8 +92,8 @@ def run(path: str, threads: int, number: int, seconds: float) -> list[dict[str, 
         with steps as progress:
             deque(progress, maxlen=0)
     finally:
-        for engine in (engine for variant in found for engine in variant.engines.values()):
-            engine.dispose()
+        for variant in found:
+            variant.engine.dispose()
     return [variant.result(found[0]) for variant in found]
 
 
