@@ -49,10 +49,9 @@ def open_folder() -> None:
     global _folder  # noqa: PLW0603 - one for each process
     if _folder is not None:
         return
-    places = [place for place in (os.environ.get(VARIABLE), *PLACES) if place]
-    for place in places:
+    given = os.environ.get(VARIABLE)
+    for place in (given, *PLACES) if given else PLACES:
         _remove_abandoned(place)
-    for place in places:
         with suppress(OSError):
             draft = Path(mkdtemp(dir=place))
             _lock(os.open(draft, os.O_RDONLY), exclusive=False)  # by this process, while it runs

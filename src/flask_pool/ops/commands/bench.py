@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,10 @@ def run(path: str, threads: int, number: int, seconds: float) -> list[dict[str, 
     """Measure all variants, with a progress bar for whoever looks."""
     found = variants()
     slices = len(found) * (number + 1)
-    steps: Any = nullcontext(rounds(found, path, threads, number, seconds / slices))
-    if sys.stderr.isatty():
-        steps = click.progressbar(steps.enter_result, slices, file=sys.stderr)
+    steps = rounds(found, path, threads, number, seconds / slices)
+    shown = sys.stderr if sys.stderr.isatty() else StringIO()
     try:
-        with steps as progress:
+        with click.progressbar(steps, slices, file=shown) as progress:
             deque(progress, maxlen=0)
     finally:
         for variant in found:
