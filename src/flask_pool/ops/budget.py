@@ -121,23 +121,25 @@ class Question(Thread):
 
 
 def granted(name: str) -> dict[str, Any] | None:
-    """Return this service's budget against the server's limit; None while that is unknown."""
+    """Return the budget of a FairQueuePool against the server's limit; None while unknown."""
     pools: Pools = current_app.extensions["flask_pool"]
-    found, pool = _ask(pools.engines[name]), pools.engines[name].pool
-    if found is None or not isinstance(pool, FairQueuePool) or isinf(pool.capacity):
+    engine = pools.engines[name]
+    found = _ask(engine, engine.pool)
+    if found is None:
         return None
     plan = budget(pools, name, found)
     shown = ("workers", "threads", "needed", "limit", "fits")
-    told = {name: getattr(plan, name) for name in shown}
-    return told | {"server": found.name, "text": str(plan)}
+    return {key: getattr(plan, key) for key in shown} | {"server": found.name, "text": str(plan)}
 
 
-def _ask(engine: Engine) -> ServerFacts | None:
+def _ask(engine: Engine, pool: Any) -> ServerFacts | None:
+    if isinf(pool.capacity):
+        return None
     questions: dict[Engine, Question] = current_app.extensions.setdefault("pool_limits", {})
-    last, pool = questions.get(engine), engine.pool
+    last = questions.get(engine)
     if last is None or (not last.is_alive() and monotonic() - last.asked > VALID):
-        if isinstance(pool, FairQueuePool) and pool.checkedout() >= pool.capacity:
-            return last.server if last else None  # requests need the connections more
+        if pool.checkedout() >= pool.capacity:  # requests need the connections more
+            return last.server if last else None
         last = questions[engine] = Question(engine, last.server if last else None)
         last.start()
     last.join(PATIENCE)

@@ -84,15 +84,10 @@ class Metric:
 
 def numbers() -> dict[str, list[float]]:
     """Return what this process counted, and what its gauges show now."""
-    read_now()
-    every = (series for metric in METRICS for series in list(metric.series.values()))
-    return {series.key: series.cells.copy() for series in every}
-
-
-def read_now() -> None:
-    """Have gauges show what is there now."""
     for prepare in before_reading:
         prepare()
+    every = (series for metric in METRICS for series in list(metric.series.values()))
+    return {series.key: series.cells.copy() for series in every}
 
 
 # for other processes

@@ -12,10 +12,8 @@ from werkzeug.exceptions import NotImplemented as NotInstalled
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.routing import AnyConverter, Map, ValidationError
 
-from ..queue_pool import FairQueuePool
 from . import missing
 from .data import exposition, register_if_used, snapshot
-from .metrics import show
 
 POLICY = "default-src 'self'; frame-ancestors 'none'"
 FIRST, LAST = 0, 1000  # Werkzeug's own converters have weights from 50 to 200
@@ -66,14 +64,6 @@ def prefix(app: Flask) -> str | None:
     """Return POOL_URL_PREFIX, None if there is none."""
     given = str(app.extensions["flask_pool"].settings.get("POOL_URL_PREFIX") or "").strip("/")
     return f"/{given}" if given else None
-
-
-@bp.before_request
-def look() -> None:
-    """Have this process's own numbers be there from the first look on."""
-    for engine in current_app.extensions["flask_pool"].engines.values():
-        if isinstance(engine.pool, FairQueuePool):
-            show(engine.pool)
 
 
 @bp.errorhandler(OSError)
