@@ -49,21 +49,16 @@ def init_app(app: Flask) -> None:
     register_if_used()
     if bp.name in app.blueprints:  # an application may get its engines anew
         return
+    settings = app.extensions["flask_pool"].settings
     app.url_map.converters["flask_pool_page"] = partial(  # type: ignore[assignment]
         PageName, weight=FIRST if are_open(app) else LAST
     )
-    app.register_blueprint(bp, url_prefix=prefix(app))
+    app.register_blueprint(bp, url_prefix=settings["POOL_URL_PREFIX"] or None)
 
 
 def are_open(app: Flask) -> bool:
     """Tell whether anybody may see the pages."""
     return app.debug or bool(app.extensions["flask_pool"].settings["OPS_TOKEN"])
-
-
-def prefix(app: Flask) -> str | None:
-    """Return POOL_URL_PREFIX, None if there is none."""
-    given = str(app.extensions["flask_pool"].settings.get("POOL_URL_PREFIX") or "").strip("/")
-    return f"/{given}" if given else None
 
 
 @bp.errorhandler(OSError)
