@@ -83,7 +83,7 @@ def budget(pools: Pools, name: str, server: ServerFacts, instances: int = 1) -> 
 
 
 def report(app: Flask) -> Iterator[tuple[int, str]]:
-    """Yield what an operator should know at start: logging levels and lines."""
+    """Yield the budget of each pool as the service starts: logging levels and lines."""
     pools: Pools = app.extensions["flask_pool"]
     for name, engine in pools.engines.items():
         if engine.dialect.name == "sqlite":
@@ -94,14 +94,8 @@ def report(app: Flask) -> Iterator[tuple[int, str]]:
         except SQLAlchemyError as error:
             yield logging.WARNING, f"pool {name}: no limits known: {type(error).__name__}"
             continue
-        plan, recycle = budget(pools, name, found), pools.settings["SQLALCHEMY_POOL_RECYCLE"]
+        plan = budget(pools, name, found)
         yield (logging.INFO if plan.fits else logging.WARNING), f"pool {name}: {plan}"
-        if plan.threads > plan.capacity:
-            yield logging.WARNING, f"{plan.threads} threads share {plan.capacity} connections"
-        if found.idle_timeout and not 0 < recycle < found.idle_timeout:
-            # harmless, as such a connection is pinged first
-            idle = f"the server ends connections idle for {found.idle_timeout:g} s"
-            yield logging.INFO, f"pool {name}: {idle}, SQLALCHEMY_POOL_RECYCLE is {recycle}"
 
 
 # for the page: asked now and then, off the path of any request
