@@ -114,10 +114,12 @@ def _write_soon() -> None:
     write()
 
 
-def write() -> None:
-    """Write what this process counted, if others read it."""
+def write() -> shared.Numbers:
+    """Return what this process counted, and write it if others read it."""
     with _writing:
-        shared.write(numbers())
+        found = numbers()
+        shared.write(found)
+    return found
 
 
 def _after_fork() -> None:

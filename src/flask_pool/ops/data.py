@@ -34,7 +34,8 @@ MOST_ROUTES = 50
 
 def by_process() -> dict[str, Numbers]:
     """Return what each process counted; what ended ones did under another name."""
-    return shared.read() | {str(os.getpid()): counting.numbers()}
+    own = counting.write()  # first: what was told once is kept, even if this process is killed
+    return shared.read() | {str(os.getpid()): own}
 
 
 # for Prometheus
