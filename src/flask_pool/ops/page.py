@@ -117,10 +117,7 @@ def _given() -> bytes:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip().encode("latin-1", "replace")
-    try:
-        basic = request.authorization
-    except ValueError:  # no base64, or no text in it
-        return b""
+    basic = request.authorization
     if basic is not None and basic.type == "basic":
         return str(basic.password).encode()
     return b""

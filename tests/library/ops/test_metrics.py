@@ -365,6 +365,18 @@ def test_prometheus_reads_the_sum_of_all_workers(
     assert value("use_time_seconds_bucket", le="+Inf") == 3 * uses
 
 
+def test_what_was_told_once_is_kept_if_its_worker_is_killed(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(shared, "_folder", tmp_path)
+
+    for path in ("/metrics", "/pool.json"):
+        assert client.get(path, headers=OPERATOR).status_code == 200
+        file = tmp_path / f"{os.getpid()}.json"
+        assert json.loads(file.read_text()).keys() == counting.numbers().keys()
+        file.unlink()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python's, of forks beside threads
 def test_a_child_counts_from_0_even_if_its_parent_was_counting() -> None:
