@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from functools import cache
 from itertools import accumulate
@@ -78,12 +77,6 @@ def register() -> None:
     from prometheus_client import REGISTRY
 
     REGISTRY.register(Collector())
-
-
-def register_if_used() -> None:
-    """Do so for an application that has metrics of its own, and perhaps its own page of them."""
-    if "prometheus_client" in sys.modules:
-        register()
 
 
 def exposition() -> tuple[bytes, str]:

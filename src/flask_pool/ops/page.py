@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import sys
 from functools import partial
 
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
@@ -13,7 +14,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.routing import AnyConverter, Map, ValidationError
 
 from . import missing
-from .data import exposition, register_if_used, snapshot
+from .data import exposition, register, snapshot
 
 POLICY = "default-src 'self'; frame-ancestors 'none'"
 FIRST, LAST = 0, 1000  # Werkzeug's own converters have weights from 50 to 200
@@ -46,9 +47,8 @@ class PageName(AnyConverter):
 
 def init_app(app: Flask) -> None:
     """Add the pages, under POOL_URL_PREFIX if there is one."""
-    register_if_used()
-    if bp.name in app.blueprints:  # an application may get its engines anew
-        return
+    if "prometheus_client" in sys.modules:  # the application may have a page of its own for it
+        register()
     settings = app.extensions["flask_pool"].settings
     app.url_map.converters["flask_pool_page"] = partial(  # type: ignore[assignment]
         PageName, weight=FIRST if are_open(app) else LAST
