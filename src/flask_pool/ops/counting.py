@@ -29,8 +29,7 @@ COUNTER, GAUGE, GAUGE_MAX, HISTOGRAM = ("counter", "gauge", "gauge_max", "histog
 METRICS: list[Metric] = []
 # called before the numbers are read: gauges are set then
 before_reading: list[Callable[[], object]] = []
-# what is counted will be written, or nobody else reads it; if not, `wake` is to be called
-awake = False
+awake = False  # what is counted will be written, or nobody else reads it
 
 # reentrant: the garbage collector may return a connection in a thread that is counting
 _lock = RLock()
@@ -95,11 +94,10 @@ def numbers() -> dict[str, list[float]]:
 
 def wake() -> None:
     """Have what is counted be written soon, if others read it."""
-    global awake  # noqa: PLW0603 - one thread per process
-    with _lock:
-        if awake:
-            return
-        awake = True
+    global awake  # noqa: PLW0603
+    if awake:
+        return
+    awake = True
     if shared.folder() is not None:
         try:
             start_new_thread(_write_soon, ())

@@ -139,8 +139,7 @@ class _PoolMetrics(Observer):
         if pool is not self._latest:
             self._latest = pool
             self._pools.add(pool)
-        if not counting.awake:
-            counting.wake()
+        counting.wake()
 
     def set_gauges(self) -> None:
         """Read the pools."""
@@ -160,15 +159,10 @@ class _RequestMetrics(Observer):
 
     def retried(self) -> None:
         self._retries.add()
-        _see()
+        counting.wake()
 
     def unavailable(self, reason: str) -> None:
         self._unavailable[reason].add()
-        _see()
-
-
-def _see() -> None:
-    if not counting.awake:
         counting.wake()
 
 
@@ -181,11 +175,11 @@ def watch_queue() -> None:
 
     def waited(seconds: float) -> None:
         wait.observe(seconds)
-        _see()
+        counting.wake()
 
     def refuse(number: int) -> None:
         refused.add(number)
-        _see()
+        counting.wake()
 
     RULE.on_wait.append(waited)
     RULE.on_refusal.append(refuse)

@@ -316,8 +316,7 @@ from flask_pool.ops import counting, metrics, shared
 shared._folder = pathlib.Path(sys.argv[1])
 def count():
     metrics.TIMEOUTS.labels("worker").add()
-    if not counting.awake:
-        counting.wake()
+    counting.wake()
 for _ in sys.stdin:
     count()
 count()
