@@ -25,6 +25,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from flask_pool import FairQueuePool
 from prometheus_client import REGISTRY
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -110,6 +111,22 @@ def test_a_shared_folder_that_is_busy_for_too_long_is_503(
         for path in ("/metrics", "/pool.json"):
             assert client.get(path, headers=OPERATOR).status_code == 503
     assert client.get("/metrics", headers=OPERATOR).status_code == 200
+
+
+def test_what_an_application_counts_itself_is_told_for_all_its_workers(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = mmap_key("orders", "orders_total", [], [], "Orders.")
+    for worker, amount in ((1, 3), (2, 4)):
+        values: Any = MmapedDict(str(tmp_path / f"counter_{worker}.db"))  # type: ignore[no-untyped-call]
+        values.write_value(key, amount, 0)
+        values.close()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+
+    text = client.get("/metrics", headers=OPERATOR).text
+
+    assert "\norders_total 7.0\n" in text
+    assert f"\n{CONNECTION}count{{" in text
 
 
 def test_a_refused_request_is_counted_by_its_reason(make_app: Make) -> None:
