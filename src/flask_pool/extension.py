@@ -7,7 +7,7 @@ import gc
 import logging
 import weakref
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -19,7 +19,7 @@ from flask import Flask
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine, event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.pool import Pool as SQLAlchemyPool
 
@@ -187,8 +187,8 @@ def listen(  # noqa: C901, PLR0915 - a list
         event.listen(engine, "checkin", uses.returned)
         # what is sent, and what became of it
         event.listen(engine, "do_execute", reads.before_execute)
-        event.listen(engine, "do_executemany", reads.before_executemany)
-        event.listen(engine, "do_execute_no_params", reads.before_execute_no_params)
+        event.listen(engine, "do_executemany", reads.before_other)
+        event.listen(engine, "do_execute_no_params", reads.before_other)
         event.listen(engine, "handle_error", errors.note_error)
     if pools.replicas:  # where the log is after a write, before `uses.returned` forgets it
         event.listen(pools.engines["default"], "checkin", pools.replicas.note_return, insert=True)
@@ -247,12 +247,9 @@ def close() -> None:
 
 
 def _fill(engine: Engine, size: int, name: str) -> None:
-    connections: list[Connection] = []
-    try:
-        while len(connections) < size:
-            connections.append(engine.connect())
-    except Exception as error:  # noqa: BLE001 - of a creator or a listener too
-        logger.warning("pool %s: not warmed up: %s", name, type(error).__name__)
-    finally:
-        for connection in connections:
-            connection.close()
+    with ExitStack() as connections:
+        try:
+            for _ in range(size):
+                connections.enter_context(engine.connect())
+        except Exception as error:  # noqa: BLE001 - of a creator or a listener too
+            logger.warning("pool %s: not warmed up: %s", name, type(error).__name__)

@@ -265,7 +265,7 @@ class FairQueuePool(QueuePool):
             self._leave_place()
             raise
         self._connect_time = monotonic() - started
-        self._entries[entry] = _Times(self._lifetime())
+        self._entries[entry] = _Times(self._expiry())
         return entry
 
     def _close(self, entry: ConnectionPoolEntry) -> None:
@@ -291,13 +291,13 @@ class FairQueuePool(QueuePool):
                 return
             self.tell("replaced", reason)
             entry.invalidate(DisconnectionError(reason))
-        times.expires = self._lifetime()
+        times.expires = self._expiry()
 
     def _why_replace(
         self, entry: ConnectionPoolEntry, connection: Any, times: _Times
     ) -> str | None:
         now = monotonic()
-        if times.expires is not None and now > times.expires:
+        if now > times.expires:
             return "recycled"
         said = ask_socket(connection)  # no round trip
         if said is Socket.DEAD:
@@ -319,9 +319,9 @@ class FairQueuePool(QueuePool):
         except dialect.loaded_dbapi.Error:
             return False
 
-    def _lifetime(self) -> float | None:
+    def _expiry(self) -> float:
         if not self.jitter or self.recycle < 0:
-            return None
+            return math.inf  # SQLAlchemy's clock tells, if any
         return monotonic() + self.recycle * (1 - self.jitter * random.random())  # noqa: S311
 
     # ends
@@ -379,7 +379,7 @@ class _Times:
 
     __slots__ = ("expires", "idle_since", "out", "taken")
 
-    def __init__(self, expires: float | None) -> None:
+    def __init__(self, expires: float) -> None:
         self.taken = self.idle_since = monotonic()
         self.out = False
         self.expires = expires

@@ -328,7 +328,8 @@ def make_engines(db: SQLAlchemy, app: Flask, settings: Mapping[str, Any]) -> dic
             wrong = "what clients bring back is signed; set SECRET_KEY"
         if wrong:
             raise setting_error(f"{SETTING}: {wrong}")
-        options = given | engine_options(url, settings, given, replica=True) | {"url": url}
+        options = given | engine_options(url, settings, given) | {"url": url}
+        options["connect_args"].pop("target_session_attrs", None)  # it takes no changes
         db._apply_driver_defaults(options, app)  # noqa: SLF001
         found[f"replica-{number}"] = db._make_engine(None, options, app)  # noqa: SLF001
     return found
