@@ -11,14 +11,13 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
-from .connections import CLOSED, USE, Socket, ask_socket, descriptor
+from .connections import ACTIVE, CLOSED, USE, Socket, ask_socket, descriptor
 from .reads import USES
 from .uses import Use
 
 HUNG_UP = "the server closed the connection before COMMIT was sent"
 AMID_ANSWER = "the connection was returned amid an answer"
 PATIENCE = 1.0  # seconds to wait for another thread's raw cursor
-ACTIVE = 1  # libpq's PQTRANS_ACTIVE
 IN_TRANSACTION = 0x0001  # SERVER_STATUS_IN_TRANS of MySQL's protocol
 
 

@@ -24,6 +24,7 @@ RECLAIMED = "flask_pool.reclaimed"
 SHUT_DOWN = "flask_pool.shut_down"
 
 CLOSED, NO_SOCKET = -1, -2  # in place of a socket's number
+ACTIVE, INTRANS, INERROR = 1, 2, 3  # libpq's PGTransactionStatusType
 
 DEAD_EVENTS = RDHUP | getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
 
@@ -70,7 +71,7 @@ def ask_socket(connection: Any) -> Socket:
 def in_transaction(connection: Any) -> bool:
     """Tell whether a psycopg connection has begun a transaction, or has failed in it."""
     pgconn = getattr(connection, "pgconn", None)
-    return pgconn is not None and pgconn.transaction_status in (2, 3)  # libpq's numbers
+    return pgconn is not None and pgconn.transaction_status in (INTRANS, INERROR)
 
 
 def cut(connection: Any) -> bool:

@@ -133,7 +133,7 @@ def _needs_fresh_plan(error: DBAPIError, failed: Read) -> bool:
     """
     code = getattr(error.orig, "sqlstate", None)
     if failed.use is None or not failed.switched or code is None:
-        return False  # None: the server was not asked
+        return False  # another driver's sqlstate means something else; None: nobody was asked
     failed.use.note_other()
     connection = failed.cursor.connection
     with suppress(Exception), connection.cursor() as cursor:
