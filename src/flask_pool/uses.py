@@ -29,10 +29,9 @@ STARTED = "flask_pool.connect_started"
 # the code between a taker and the pool
 LIBRARIES = (
     *(
-        f"{Path(str(library.__file__)).parent}{os.sep}"
-        for library in (sqlalchemy, flask_sqlalchemy)
+        f"{Path(str(file)).parent}{os.sep}"
+        for file in (sqlalchemy.__file__, flask_sqlalchemy.__file__, __file__)
     ),
-    f"{Path(__file__).parent}{os.sep}",
     str(contextlib.__file__),
     "<",  # code that SQLAlchemy makes
 )
