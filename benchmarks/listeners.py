@@ -38,7 +38,7 @@ PARTS: dict[str, tuple[tuple[Any, str], ...]] = {
     "do_execute": ((reads, "before_execute"),),
     "after_begin": ((reads, "note_begin"),),
     "before_commit": ((commits, "refuse_lost"),),
-    "teardown_appcontext": ((commits, "let_go_of_lost"),),
+    "teardown_appcontext": ((commits, "end_session"),),
     "WSGI middleware": ((uses.Ends, "__call__"), (queue.Middleware, "__call__")),
     "metrics": tuple(
         (metrics._PoolMetrics, name)  # noqa: SLF001

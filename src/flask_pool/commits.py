@@ -11,14 +11,13 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
-from .connections import USE, Socket, ask_socket, descriptor
+from .connections import ACTIVE, CLOSED, USE, Socket, ask_socket, descriptor
 from .reads import USES
 from .uses import Use
 
 HUNG_UP = "the server closed the connection before COMMIT was sent"
 AMID_ANSWER = "the connection was returned amid an answer"
 PATIENCE = 1.0  # seconds to wait for another thread's raw cursor
-ACTIVE = 1  # libpq's PQTRANS_ACTIVE
 IN_TRANSACTION = 0x0001  # SERVER_STATUS_IN_TRANS of MySQL's protocol
 
 
@@ -32,28 +31,25 @@ def refuse_lost(session: Session) -> None:
             raise OperationalError("COMMIT", None, error, connection_invalidated=True)
 
 
-def let_go_of_lost(db: SQLAlchemy, *, ends: bool) -> None:
-    """Let go of dead connections, which need no ROLLBACK: their server did that.
+def end_session(db: SQLAlchemy, teardown: Any, error: BaseException | None) -> None:
+    """End a request's session as `db` does, without an error of a connection that has died.
 
-    `ends`: what comes next removes the session, so it is done here, without an error of a
-    connection that dies just now.
+    It needs no ROLLBACK: its server did that.
     """
     registry = getattr(db.session, "registry", None)  # a test's own session has none
-    if registry is None or not registry.has():
-        return
-    session, in_transaction = db.session(), False
-    for connection, use in _open(session):
-        closed = descriptor(use.driver) == -1 or is_busy(use.driver, use)
-        if closed or (not ends and ask_socket(use.driver) is Socket.DEAD):
+    used = _open(db.session()) if registry is not None and registry.has() else []
+    # an application's own may commit, which must not fail unseen
+    only_removes = teardown.__func__ is getattr(SQLAlchemy, "_teardown_session", None)
+    for connection, use in used:
+        lost = descriptor(use.driver) == CLOSED or is_busy(use.driver, use)
+        if lost or (not only_removes and ask_socket(use.driver) is Socket.DEAD):
             connection.invalidate()
-        elif use.other or connection.dialect.driver != "psycopg":  # which sends none after reads
-            in_transaction = True
-    if in_transaction and ends:
-        try:
-            db.session.remove()
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
+    try:
+        teardown(error)
+    except DBAPIError as failed:
+        if not (used and only_removes and failed.connection_invalidated):
+            raise
+        teardown(error)  # the rest of it
 
 
 def _open(session: Session) -> list[tuple[Connection, Use]]:

@@ -46,7 +46,8 @@ class Hosts:
         self, dialect: Dialect, record: ConnectionPoolEntry, cargs: Any, cparams: dict[str, Any]
     ) -> None:
         """Name the last primary first; send no start parameters to a pooler."""
-        if self.primary and looks_for_primary(cparams):
+        several = "," in str(cparams.get("host", ""))
+        if self.primary and several and cparams.get("target_session_attrs") == "read-write":
             # a silent host that is named before costs each connection its timeout
             places = _places(cparams)
             places.sort(key=lambda place: place != self.primary)
@@ -84,12 +85,6 @@ class Hosts:
         """Learn from a connect that failed, for the next one; listens to `handle_error`."""
         if context.connection is None:
             self.is_pooler(context.original_exception)
-
-
-def looks_for_primary(cparams: dict[str, Any]) -> bool:
-    """Tell whether libpq tries several hosts until one takes changes."""
-    several = "," in str(cparams.get("host", ""))
-    return several and cparams.get("target_session_attrs") == "read-write"
 
 
 def _places(cparams: dict[str, Any]) -> list[tuple[str, str]]:

@@ -23,6 +23,9 @@ SET_READ_ONLY = "flask_pool.set_read_only"  # by the application
 RECLAIMED = "flask_pool.reclaimed"
 SHUT_DOWN = "flask_pool.shut_down"
 
+CLOSED, NO_SOCKET = -1, -2  # in place of a socket's number
+ACTIVE, INTRANS, INERROR = 1, 2, 3  # libpq's PGTransactionStatusType
+
 DEAD_EVENTS = RDHUP | getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
 
 
@@ -34,30 +37,28 @@ class Socket(Enum):
     DEAD = "dead"  # the server has closed its end
 
 
-def descriptor(connection: Any) -> int | None:
-    """Return the number of a connection's socket; -1 if it is closed, None if it can't be asked."""
+def descriptor(connection: Any) -> int:
+    """Return the number of a connection's socket; CLOSED, or NO_SOCKET if it can't be asked."""
     driver = connection.__class__  # a tracer's wrapper names the class that it wraps
     try:
         if hasattr(driver, "fileno"):  # psycopg
             return int(connection.fileno())
         if not hasattr(driver, "_sock"):
-            return None
+            return NO_SOCKET
         sock = connection._sock  # noqa: SLF001 - PyMySQL
-        return -1 if sock is None else int(sock.fileno())
+        return CLOSED if sock is None else int(sock.fileno())
     except (AttributeError, NotImplementedError, TypeError):
-        return None
+        return NO_SOCKET
     except Exception:  # noqa: BLE001 - the driver's own: it has none any more
-        return -1
+        return CLOSED
 
 
 def ask_socket(connection: Any) -> Socket:
     """Ask a connection's socket what it knows by now."""
     number = descriptor(connection)
-    if number is None:
-        return Socket.QUIET
-    if number < 0:
+    if number == CLOSED:
         return Socket.DEAD
-    if not CAN_POLL:
+    if number == NO_SOCKET or not CAN_POLL:
         return Socket.QUIET
     poll = select.poll()
     poll.register(number, select.POLLIN | RDHUP)
@@ -70,7 +71,7 @@ def ask_socket(connection: Any) -> Socket:
 def in_transaction(connection: Any) -> bool:
     """Tell whether a psycopg connection has begun a transaction, or has failed in it."""
     pgconn = getattr(connection, "pgconn", None)
-    return pgconn is not None and pgconn.transaction_status in (2, 3)  # libpq's numbers
+    return pgconn is not None and pgconn.transaction_status in (INTRANS, INERROR)
 
 
 def cut(connection: Any) -> bool:
@@ -80,7 +81,7 @@ def cut(connection: Any) -> bool:
     had gone, and nothing reaches the server.
     """
     number = descriptor(connection)
-    if number is None or number < 0:
+    if number < 0:
         return False
     dead, other = socket.socketpair()
     other.close()
@@ -91,10 +92,7 @@ def cut(connection: Any) -> bool:
 
 def limit_silence(connection: Any, seconds: float) -> None:
     """Have the kernel give up a TCP connection whose other end acknowledges nothing."""
-    number = descriptor(connection)
-    if number is None or number < 0:
-        return
-    with suppress(OSError), socket.socket(fileno=os.dup(number)) as sock:
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor(connection))) as sock:
         if sock.family == socket.AF_UNIX:
             return
         whole = max(1, round(seconds))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from flask import Flask
@@ -72,7 +73,7 @@ STANDBY = "in_hot_standby"
 READ_ONLY_STATUS = (STANDBY, "default_transaction_read_only")
 
 # what only the connection could tell of a driver's error, asked by `reason_of`
-_noted: WeakKeyDictionary[BaseException, str] = WeakKeyDictionary()
+_noted: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 logger = logging.getLogger(__name__)
 
@@ -120,15 +121,10 @@ def reason_of(error: BaseException) -> str | None:
         return "exhausted"
     if not isinstance(error, DBAPIError):
         return None
-    lost = "unavailable" if error.connection_invalidated else None
-    return _noted_of(error.orig) or _reason_given(error.orig) or lost
-
-
-def _noted_of(error: BaseException | None) -> str | None:
-    try:
-        return _noted.get(error) if error is not None else None
-    except TypeError:  # not a driver's: Python's own take no weak references
-        return None
+    with suppress(TypeError):  # not a driver's: None and Python's own take no weak references
+        if error.orig in _noted:
+            return _noted[error.orig]
+    return _reason_given(error.orig) or ("unavailable" if error.connection_invalidated else None)
 
 
 def init_app(app: Flask, observers: Iterable[Observer]) -> None:
@@ -143,8 +139,7 @@ def init_app(app: Flask, observers: Iterable[Observer]) -> None:
             other = handlers.get(Exception)
             if other is None:
                 raise error
-            answer: ResponseReturnValue = app.ensure_sync(other)(error)
-            return answer
+            return cast(ResponseReturnValue, app.ensure_sync(other)(error))
         got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
         if reason != "exhausted":  # which the pool has counted
             for observer in observers:

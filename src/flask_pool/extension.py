@@ -7,9 +7,9 @@ import gc
 import logging
 import weakref
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from threading import Lock
@@ -19,7 +19,7 @@ from flask import Flask
 from flask.signals import request_started
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine, event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.pool import Pool as SQLAlchemyPool
 
@@ -133,7 +133,8 @@ class Pool:
         if find_spec(".ops", __package__):
             import_module(".ops", __package__).init_app(app)
         _engines.update(pools.engines.values())
-        _close_at_exit()  # before ops counts for the last time
+        atexit.unregister(close)  # once, and before ops counts for the last time
+        atexit.register(close)
 
 
 @contextmanager
@@ -177,16 +178,17 @@ def listen(  # noqa: C901, PLR0915 - a list
             own_resets.append((engine, partial(commits.reset, engine.dialect)))
             event.listen(engine, "reset", own_resets[-1][1])
         # what happens to connections
-        event.listen(engine, "do_connect", uses.connecting)
-        event.listen(engine, "connect", partial(uses.connected, engine))
-        event.listen(engine, "connect", partial(watcher.start, engine, pools.settings))
+        if isinstance(engine.pool, FairQueuePool):
+            event.listen(engine, "do_connect", uses.connecting)
+            event.listen(engine, "connect", partial(uses.connected, engine))
+            event.listen(engine, "connect", partial(watcher.start, engine, pools.settings))
+            event.listen(engine, "invalidate", partial(uses.died, engine))
         event.listen(engine, "checkout", partial(uses.taken, engine))
         event.listen(engine, "checkin", uses.returned)
-        event.listen(engine, "invalidate", partial(uses.died, engine))
         # what is sent, and what became of it
         event.listen(engine, "do_execute", reads.before_execute)
-        event.listen(engine, "do_executemany", reads.before_executemany)
-        event.listen(engine, "do_execute_no_params", reads.before_execute_no_params)
+        event.listen(engine, "do_executemany", reads.before_other)
+        event.listen(engine, "do_execute_no_params", reads.before_other)
         event.listen(engine, "handle_error", errors.note_error)
     if pools.replicas:  # where the log is after a write, before `uses.returned` forgets it
         event.listen(pools.engines["default"], "checkin", pools.replicas.note_return, insert=True)
@@ -206,22 +208,12 @@ def listen(  # noqa: C901, PLR0915 - a list
     pools.on_first_request = partial(_put_last, factory, own_resets, pools)
     request_started.connect(pools.on_first_request, app)
     # requests: no ROLLBACK that can't arrive, and nothing forgotten
-    ends, at = _end_of_session(app, db)
-    own = ends is getattr(SQLAlchemy, "_teardown_session", None)
-    app.teardown_appcontext_funcs.insert(at, lambda _: commits.let_go_of_lost(db, ends=own))
+    # in its place, as an application's own functions, such as one that commits, come before it
+    app.teardown_appcontext_funcs[:] = [
+        partial(commits.end_session, db, each) if getattr(each, "__self__", None) is db else each
+        for each in app.teardown_appcontext_funcs
+    ]
     app.wsgi_app = uses.Ends(app.wsgi_app)  # type: ignore[method-assign]
-
-
-def _end_of_session(app: Flask, db: SQLAlchemy) -> tuple[Any, int]:
-    """Return what of `db` ends a request's session, and where to put what comes right before it.
-
-    Flask calls the last one first: an application's own, such as one that commits, come before.
-    """
-    functions: Any = app.teardown_appcontext_funcs
-    for index, function in enumerate(functions):
-        if getattr(function, "__self__", None) is db:
-            return function.__func__, index + 1
-    return None, len(functions)
 
 
 _first_request = Lock()
@@ -254,18 +246,10 @@ def close() -> None:
         engine.dispose()
 
 
-@cache
-def _close_at_exit() -> None:
-    atexit.register(close)
-
-
 def _fill(engine: Engine, size: int, name: str) -> None:
-    connections: list[Connection] = []
-    try:
-        while len(connections) < size:
-            connections.append(engine.connect())
-    except Exception as error:  # noqa: BLE001 - of a creator or a listener too
-        logger.warning("pool %s: not warmed up: %s", name, type(error).__name__)
-    finally:
-        for connection in connections:
-            connection.close()
+    with ExitStack() as connections:
+        try:
+            for _ in range(size):
+                connections.enter_context(engine.connect())
+        except Exception as error:  # noqa: BLE001 - of a creator or a listener too
+            logger.warning("pool %s: not warmed up: %s", name, type(error).__name__)

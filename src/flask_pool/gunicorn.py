@@ -13,13 +13,12 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from . import settings
+from .ops import shared
 from .worker import Worker, lacking
 
 __all__ = [
@@ -134,9 +133,7 @@ def _main() -> None:
 
 def on_starting(server: Any = None) -> None:
     """Have a folder in which the workers to come share their metrics."""
-    shared = _shared()
-    if shared is not None:
-        shared.open_folder()
+    shared.open_folder()
 
 
 def application() -> Any:
@@ -148,11 +145,9 @@ def application() -> Any:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Give the worker what `.env` sets, and room for its metrics."""
+    """Give the worker what `.env` sets, and metrics of its own."""
     settings.add_dotenv(os.environ, _dotenv)
-    shared = _shared()
-    if shared is not None:
-        shared.prepare_worker()
+    shared.prepare_worker()
 
 
 def post_worker_init(worker: Any) -> None:
@@ -165,24 +160,12 @@ def post_worker_init(worker: Any) -> None:
     pools.settings |= {key: n for key, n in here.items() if worker.wsgi.config.get(key) is None}
     pools.prefill()
     if worker.age == 1:
-        try:
-            budget = import_module("flask_pool.ops.budget")
-        except ImportError:  # without the extra `ops`
-            return
-        for level, line in budget.report(worker.wsgi):
+        from .ops.budget import report  # which the master does without
+
+        for level, line in report(worker.wsgi):
             worker.log.log(level, line)
 
 
 def child_exit(server: Any, worker: Any) -> None:
     """Keep what an ended worker counted, and stop counting its connections."""
-    shared = _shared()
-    if shared is not None:
-        shared.worker_ended(worker.pid)
-
-
-def _shared() -> ModuleType | None:
-    """Return the module of the folder that workers share, None without prometheus_client."""
-    try:
-        return import_module("flask_pool.ops.shared")
-    except ImportError:
-        return None
+    shared.worker_ended(worker.pid)

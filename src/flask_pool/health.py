@@ -31,19 +31,11 @@ class NotReady(ServiceUnavailable):
     """The service can't serve, for this reason; a JSON problem where no handler formats it."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason, retry_after=1)
+        problem = {"title": self.name, "status": self.code, "detail": reason, "reason": reason}
+        response = Response(json.dumps(problem), self.code, {"Retry-After": "1"})
+        response.content_type = "application/problem+json"
+        super().__init__(reason, response, retry_after=1)
         self.reason = reason
-
-    def get_body(self, *_: Any, **__: Any) -> str:
-        """Return the problem as JSON."""
-        body = {"title": self.name, "status": self.code, "detail": self.description}
-        return json.dumps(body | {"reason": self.reason})
-
-    def get_headers(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
-        """Return Retry-After, and the type of the body."""
-        headers = super().get_headers(*args, **kwargs)
-        kept = [(name, value) for name, value in headers if name != "Content-Type"]
-        return [("Content-Type", "application/problem+json"), *kept]
 
 
 @bp.get("/live")

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any
 
 from flask import Flask
@@ -22,8 +21,6 @@ Settings = Mapping[str, Any]
 JITTER = 0.1  # connections live for 90 to 100 % of the recycle time
 FAMILIES = ("sqlite", "postgresql", "mysql", "mariadb")
 RESET = "pool_reset_on_return"
-
-NOTHING: Settings = MappingProxyType({})
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +58,7 @@ def in_config(
             config[key] = before.get(key, {})  # as Flask-SQLAlchemy leaves what was not set
 
 
-def engine_options(
-    url: URL, settings: Settings, given: Settings = NOTHING, *, replica: bool = False
-) -> dict[str, Any]:
+def engine_options(url: URL, settings: Settings, given: Settings) -> dict[str, Any]:
     """Return the arguments of `create_engine` that are added to those given."""
     if url.get_backend_name() not in FAMILIES:
         return {}
@@ -72,10 +67,7 @@ def engine_options(
         return {}
     driver, options = driver_of(url), pool_options(url, settings, given)
     if driver == "psycopg":
-        arguments = _psycopg(url, settings, dict(given.get("connect_args") or {}))
-        if replica:
-            arguments.pop("target_session_attrs", None)
-        options["connect_args"] = arguments
+        options["connect_args"] = _psycopg(url, settings, dict(given.get("connect_args") or {}))
     elif driver == "pymysql":
         own = dict(given.get("connect_args") or {})
         if "connect_timeout" not in url.query:

@@ -169,24 +169,23 @@ class FairQueuePool(QueuePool):
         with self._lock:
             if self._idle and not self._waiters:
                 return self._idle.pop() if self._take_last else self._idle.popleft()
-            if self.max_waiting is not None and len(self._waiters) >= self.max_waiting:
-                self._refuse_too_many()
-                waiter = _Waiter(0.0)
-            else:
-                waiter = _Waiter(self._patience(asked))
+            waiter = _Waiter(self._patience(asked))
             self._waiters.append(waiter)
             self._serve()
+            if self.max_waiting is not None and len(self._waiters) > self.max_waiting:
+                self._refuse_too_many()
         if not waiter.served:
             self.tell("queued")
             self._await(waiter, asked)
         return waiter.entry
 
     def _refuse_too_many(self) -> None:
+        """Refuse the waiter who came last, unless places are left for one who only was patient."""
         for waiter in self._waiters:
             waiter.patience = 0.0
         self._serve()
-        must_wait = self._waiters or not (self._idle or self._has_place())
-        if must_wait and len(self._waiters) >= cast(int, self.max_waiting):
+        if len(self._waiters) > cast(int, self.max_waiting):
+            self._waiters.pop()
             self.tell("timed_out", 0.0)
             threads = "1 thread is" if self.max_waiting == 1 else f"{self.max_waiting} threads are"
             raise TooManyWaiting(
@@ -214,8 +213,10 @@ class FairQueuePool(QueuePool):
                 return
         except BaseException:  # such as KeyboardInterrupt
             self._step_out(waiter)
-            if waiter.served:
-                self._give_back(waiter.entry)
+            if waiter.served and waiter.entry is None:
+                self._leave_place()
+            elif waiter.entry is not None:
+                self._do_return_conn(waiter.entry)
             raise
         self._step_out(waiter)  # unless its turn came just now
         if not waiter.served:
@@ -229,12 +230,6 @@ class FairQueuePool(QueuePool):
         with self._lock:
             if not waiter.served:
                 self._waiters.remove(waiter)
-
-    def _give_back(self, entry: ConnectionPoolEntry | None) -> None:
-        if entry is None:
-            self._leave_place()
-        else:
-            self._do_return_conn(entry)
 
     def _serve(self) -> None:
         """Hand idle connections and free slots to waiters. The caller holds the lock."""
@@ -270,7 +265,7 @@ class FairQueuePool(QueuePool):
             self._leave_place()
             raise
         self._connect_time = monotonic() - started
-        self._entries[entry] = _Times(self._lifetime())
+        self._entries[entry] = _Times(self._expiry())
         return entry
 
     def _close(self, entry: ConnectionPoolEntry) -> None:
@@ -296,13 +291,13 @@ class FairQueuePool(QueuePool):
                 return
             self.tell("replaced", reason)
             entry.invalidate(DisconnectionError(reason))
-        times.expires = self._lifetime()
+        times.expires = self._expiry()
 
     def _why_replace(
         self, entry: ConnectionPoolEntry, connection: Any, times: _Times
     ) -> str | None:
         now = monotonic()
-        if times.expires is not None and now > times.expires:
+        if now > times.expires:
             return "recycled"
         said = ask_socket(connection)  # no round trip
         if said is Socket.DEAD:
@@ -324,9 +319,9 @@ class FairQueuePool(QueuePool):
         except dialect.loaded_dbapi.Error:
             return False
 
-    def _lifetime(self) -> float | None:
+    def _expiry(self) -> float:
         if not self.jitter or self.recycle < 0:
-            return None
+            return math.inf  # SQLAlchemy's clock tells, if any
         return monotonic() + self.recycle * (1 - self.jitter * random.random())  # noqa: S311
 
     # ends
@@ -384,7 +379,7 @@ class _Times:
 
     __slots__ = ("expires", "idle_since", "out", "taken")
 
-    def __init__(self, expires: float | None) -> None:
+    def __init__(self, expires: float) -> None:
         self.taken = self.idle_since = monotonic()
         self.out = False
         self.expires = expires

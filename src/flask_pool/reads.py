@@ -23,7 +23,7 @@ from .requests import current
 from .sql import may_set_isolation, only_reads
 from .uses import Use, put_back, use_of
 
-READ = "flask_pool_read"  # the execution option, and what the session is doing
+READ = "flask_pool_read"  # the execution option, and that the session sends a read
 USES = "flask_pool.uses"  # the session's connections, each with its use
 UNSEEN = "flask_pool.unseen"  # the session has had a connection that is not watched
 LEVEL = "flask_pool.default_isolation"  # of transactions that ask for none
@@ -40,21 +40,14 @@ _numbers = count()
 class Read:
     """One statement that may be sent without a transaction."""
 
-    __slots__ = ("cursor", "harmless", "over", "proven", "switched", "use")
+    __slots__ = ("cursor", "harmless", "proven", "switched", "use")
 
     def __init__(self) -> None:
-        self.over = False
         self.harmless = False  # its text and its connection: a replica could do the same
         self.proven = False
         self.use: Use | None = None
         self.cursor: Any = None
         self.switched = False  # psycopg's autocommit was on for it
-
-    def end(self) -> None:
-        """Put back what was switched for the statement."""
-        self.over = True
-        if self.use is not None and self.use.switched is not None:
-            put_back(self.use)
 
 
 # the session
@@ -94,7 +87,7 @@ def send(state: ORMExecuteState, first: Read) -> Result[Any]:
 
 def invoke(state: ORMExecuteState, mark: Read, bind: Any = None) -> Result[Any]:
     """Send the statement as a read, once."""
-    state.session.info[READ] = mark
+    state.session.info[READ] = True
     number = next(_numbers)
     _sent[number] = mark
     try:
@@ -103,7 +96,9 @@ def invoke(state: ORMExecuteState, mark: Read, bind: Any = None) -> Result[Any]:
         )
     finally:
         del _sent[number]
-        mark.end()
+        state.session.info.pop(READ, None)
+        if mark.use is not None and mark.use.switched is not None:
+            put_back(mark.use)
 
 
 def _may_read(state: ORMExecuteState) -> bool:
@@ -138,7 +133,7 @@ def _needs_fresh_plan(error: DBAPIError, failed: Read) -> bool:
     """
     code = getattr(error.orig, "sqlstate", None)
     if failed.use is None or not failed.switched or code is None:
-        return False  # None: the server was not asked
+        return False  # another driver's sqlstate means something else; None: nobody was asked
     failed.use.note_other()
     connection = failed.cursor.connection
     with suppress(Exception), connection.cursor() as cursor:
@@ -156,8 +151,7 @@ def note_begin(session: Session, transaction: SessionTransaction, connection: Co
         session.info[UNSEEN] = True
         return
     use.began = True
-    reading: Read | None = session.info.get(READ)
-    if reading is None or reading.over:
+    if READ not in session.info:
         use.claimed = True
     before = [pair for pair in session.info.get(USES, ()) if not pair[0].closed]
     session.info[USES] = [*before, (connection, use)]
@@ -199,19 +193,15 @@ def before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -
     mark.proven = True
 
 
-def before_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
-    """Note that more than proven reads is sent; listens to `do_executemany`."""
-    use = use_of(context.root_connection)
+def before_other(cursor: Any, statement: str, *rest: Any) -> None:
+    """Note that more than proven reads is sent; listens to the other events of this kind."""
+    connection: Connection = rest[-1].root_connection  # of the context, after any parameters
+    use = use_of(connection)
     if use is not None:
         use.start()
         if use.switched is not None:
             put_back(use)
-        _note_other(use, context.root_connection, cursor, statement)
-
-
-def before_execute_no_params(cursor: Any, statement: str, context: Any) -> None:
-    """Note that more than proven reads is sent; listens to `do_execute_no_params`."""
-    before_executemany(cursor, statement, None, context)
+        _note_other(use, connection, cursor, statement)
 
 
 def _note_other(use: Use, connection: Connection, cursor: Any, statement: str) -> None:

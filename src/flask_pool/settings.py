@@ -267,14 +267,6 @@ SETTINGS: dict[str, Setting] = {
 CHECKS: dict[str, Check] = {name: setting.check for name, setting in SETTINGS.items()}
 # settings that only SQLAlchemy can check, which a server's master does not load
 URLS = (URI, "SQLALCHEMY_REPLICA_URIS", "SQLALCHEMY_BINDS")
-# what a URL without a driver stands for where the template's drivers are installed
-DRIVERS = {
-    "sqlite": "sqlite",
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mariadb": "mariadb+pymysql",
-}
 DEFAULTS = {name: setting.default for name, setting in SETTINGS.items() if name != URI}
 # keys of Flask and Flask-SQLAlchemy, for a service that checks them before it starts
 SERVICE_CHECKS: dict[str, Check] = {
@@ -364,13 +356,8 @@ def variable_of(name: str, environ: Mapping[str, str]) -> str:
 
 def from_environment(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
     """Return the keys that the environment sets; an empty variable is none."""
-    found = {}
-    for name in names:
-        for variable in names_of(name):
-            if environ.get(variable):
-                found[name] = environ[variable]
-                break
-    return found
+    variables = {name: variable_of(name, environ) for name in names}
+    return {name: environ[found] for name, found in variables.items() if environ.get(found)}
 
 
 def environment() -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import get_ident
 from time import monotonic, perf_counter
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, cast
 from weakref import ref
 
 import flask_sqlalchemy
@@ -29,10 +29,9 @@ STARTED = "flask_pool.connect_started"
 # the code between a taker and the pool
 LIBRARIES = (
     *(
-        f"{Path(str(library.__file__)).parent}{os.sep}"
-        for library in (sqlalchemy, flask_sqlalchemy)
+        f"{Path(str(file)).parent}{os.sep}"
+        for file in (sqlalchemy.__file__, flask_sqlalchemy.__file__, __file__)
     ),
-    f"{Path(__file__).parent}{os.sep}",
     str(contextlib.__file__),
     "<",  # code that SQLAlchemy makes
 )
@@ -126,9 +125,9 @@ def connecting(
 
 def connected(engine: Engine, connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     """Tell how long a connect took; listens to `connect`."""
-    pool, started = engine.pool, record.info.pop(STARTED, None)
-    if isinstance(pool, FairQueuePool) and started is not None:  # not an application's creator
-        pool.tell("connected", perf_counter() - started)
+    started = record.info.pop(STARTED, None)
+    if started is not None:  # not an application's creator
+        cast(FairQueuePool, engine.pool).tell("connected", perf_counter() - started)
 
 
 def taken(
@@ -161,10 +160,8 @@ def died(
     exception: BaseException | None,
 ) -> None:
     """Tell of a connection that died in use; listens to `invalidate`."""
-    pool = engine.pool
-    own = exception is None or isinstance(exception, DisconnectionError)
-    if not own and isinstance(pool, FairQueuePool):
-        pool.tell("replaced", "died")
+    if exception is not None and not isinstance(exception, DisconnectionError):  # the pool's own
+        cast(FairQueuePool, engine.pool).tell("replaced", "died")
 
 
 def line_of(frame: FrameType) -> str:

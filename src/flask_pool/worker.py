@@ -3,6 +3,10 @@
 Threads are as many as connections, so under load requests wait in front of them. This worker
 accepts a connection only while one of its threads is free: the queue is the listener's, first in
 first out, and whoever has waited for too long (see `queue`) is refused without a thread.
+
+While a thread is free, the loop waits for clients and hands them to threads. While all are busy, it
+waits for none: a thread that has answered takes the next client itself, so that under load nobody
+contends for Python's lock but threads with work.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from struct import Struct
-from threading import local
+from threading import Lock, local
 from time import monotonic, sleep
 from typing import Any, Protocol
 
@@ -31,10 +35,8 @@ from . import queue
 from .queue import RULE
 
 TICK = 0.1  # seconds between two looks at the queue while all threads are busy
-FAST = 0.01  # seconds of work that threads have in hand, if a request takes less
-MOST_AHEAD = 10  # requests in hand for each thread
-PAUSE = 0.005  # seconds until an empty queue is looked at again, while all threads are in use
 SOON = 0.01  # the same under overload
+PAUSE = 0.005  # seconds until a connection is accepted again, when there is no room for one
 IDLE = 1.0  # seconds between two heartbeats while nothing happens
 CROWDED = 0.5  # of what the listener's queue holds; what arrives at a full one waits for seconds
 AHEAD = 1.0  # seconds in the queue after which no worker is about to serve a request: look past
@@ -100,8 +102,7 @@ class Client:
     judged: float | None = None  # what of it counts for refusing
     late: bool = False  # to be refused
     passed: float = 0.0  # when it was last found in time
-    submitted: float = 0.0  # when the request was given to the threads
-    began: float = 0.0  # when one of them took it
+    began: float = 0.0  # when a thread took the request
     answered: float | None = None  # when its last request was answered
     idle: bool = False  # without a next request, when it was answered
     deadline: float = 0.0  # when it is closed, if nothing happens
@@ -163,9 +164,9 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._busy = self._stood = 0
         self._process = os.getpid()
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
-        self._wanting = False  # a thread that gets free is to wake the loop
-        self._counted, self._emptied, self._began = 0.0, 0.0, monotonic()
-        self._finished = 0.0  # when a thread last finished a request
+        self._state = Lock()  # of all that follows: the loop's, and a thread's that takes a client
+        self._polls = True  # the loop waits for clients: a thread is free
+        self._counted, self._began = 0.0, monotonic()
         self._backlog = len(self.sockets) * self.cfg.backlog
         self._woken = False
         self._spare = ThreadPoolExecutor(1)  # answers probes while all other threads are busy
@@ -184,16 +185,16 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._wake_fd, self._wake_end = os.pipe()
         os.set_blocking(self._wake_fd, False)
         os.set_blocking(self._wake_end, False)
-        self.poller.register(self._wake_fd, selectors.EVENT_READ, self._woke)
+        self._bell = selectors.DefaultSelector()  # what wakes the loop while all threads are busy
+        for selector in (self.poller, self._bell):
+            selector.register(self._wake_fd, selectors.EVENT_READ, self._woke)
         self._names: dict[Any, Any] = {}
         self._listeners = deque(self.sockets)  # the next to be looked at first
-        self._door = selectors.DefaultSelector()  # tells whether somebody waits in the queue
         self._accepted, self._drained = 0, False
         self._long_queue = False  # newcomers wait: kept-alive clients should queue with them
         for listener in self.sockets:
             listener.setblocking(False)
             self._names[listener] = listener.getsockname()
-            self._door.register(listener, selectors.EVENT_READ)
             with suppress(AttributeError, OSError):  # another system, or a unix socket
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER)
 
@@ -201,37 +202,48 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _turn(self, *, accepts: bool) -> None:
         """Wait for something to happen, then serve."""
-        free = self._busy < self.cfg.threads
-        if not (accepts and self.nr_conns < self.worker_connections):
-            self._listen(False)
-        elif free:
-            self._listen(True)
-        timeout = IDLE if free and self.alive else TICK
-        if not free and RULE.overloaded(monotonic()):
+        with self._state:
+            self._polls = polls = self._busy < self.cfg.threads
+            self._listen(accepts and self.nr_conns < self.worker_connections)
+            timeout = self._timeout()
+        events = (self.poller if polls else self._bell).select(timeout)
+        with self._state:
+            self._polls = True  # until the next turn: it looks at what threads leave behind
+            self._attend(events if polls else self.poller.select(0))
+            self._serve(accepts=accepts)
+            now = monotonic()
+            due = now - self._counted >= TICK
+            if due:
+                self._counted = now
+                self.notify()
+                self._look_around(now)
+            if self._busy >= self.cfg.threads and (due or RULE.overloaded(now)):
+                self._look(accepts=accepts)
+
+    def _timeout(self) -> float:
+        """Return the seconds until the loop has something to do, if nothing happens."""
+        if self._done or (self._polls and (self._returning or self._newcomers)):
+            return 0
+        now = monotonic()
+        timeout = IDLE if self._polls and self.alive else TICK
+        if not self._polls and RULE.overloaded(now):
             timeout = SOON
         if self._idle:
-            timeout = min(timeout, max(TICK, next(iter(self._idle)).deadline - monotonic()))
-        waiting = self._returning or self._newcomers
-        self._wanting = bool(waiting or self._probes) or not (self._listening and self.alive)
-        if (free and waiting) or self._done:  # a thread may not have seen that it is wanted
-            timeout = 0
-        events = self.poller.select(timeout)
+            timeout = min(timeout, max(TICK, next(iter(self._idle)).deadline - now))
+        return timeout
+
+    def _attend(self, events: list[Any]) -> None:
+        """Take note of what threads have finished, then of what has arrived."""
         self._collect()
+        self._more = False
         for key, _ in events:
             key.data(key.fileobj)
-        self._serve(accepts=accepts)
-        now = monotonic()
-        due = now - self._counted >= TICK
-        if due:
-            self._counted = now
-            self.notify()
-            self._look_around(now)
-        if self._busy >= self.cfg.threads and (due or RULE.overloaded(now)):
-            self._look(accepts=accepts)
+        if not self._more:
+            self._long_queue = False
 
     def _look_around(self, now: float) -> None:
         busy = self._busy >= self.cfg.threads
-        self._stood = self._stood + 1 if busy and self.alive and self._door.select(0) else 0
+        self._stood = self._stood + 1 if busy and self.alive and self._more else 0
         RULE.crowded = busy and self._standing() > CROWDED * self._backlog
         RULE.tell()
         for clients in (self._ending, self._silent, self._idle):
@@ -248,11 +260,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._listening = wanted
 
     def _arrived(self, _: Any) -> None:
-        self._emptied = 0.0
-        if self._busy < self.cfg.threads:
-            self._more = True
-        else:  # until a thread is free
-            self._listen(False)
+        self._more = True
 
     def _wake(self) -> None:
         try:
@@ -267,17 +275,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _serve(self, *, accepts: bool) -> None:
         """Give free threads to clients, those that return and newcomers in turn."""
         refused = RULE.refused
-        # Python's lock can keep this loop waiting for some milliseconds: with fast views threads
-        # have as much work in hand, of kept-alive clients, which are this worker's anyway
-        flows = 0 < RULE.mean < FAST and monotonic() - self._finished < 2 * FAST
-        ahead = min(MOST_AHEAD, FAST / RULE.mean) if flows else 0
-        most = int(self.cfg.threads * (1 + ahead))
-        while self._busy < most and RULE.refused - refused < BATCH:
+        while self._busy < self.cfg.threads and RULE.refused - refused < BATCH:
             client = self._next(accepts=accepts)
             if client is None:
                 break
             self._start(client)
-        self._more = False
         self._answer_probes()
 
     def _next(self, *, accepts: bool) -> Client | None:
@@ -299,12 +301,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         for _ in range(BATCH):
             if self._newcomers:
                 client: Client | None = self._newcomers.popleft()
-            elif accepts and self._more and monotonic() - self._emptied > PAUSE:
+            elif accepts and self._more:
                 client = self._accept()
             else:
                 return None
             if client is None:
-                self._more, self._emptied, self._long_queue = False, monotonic(), False
+                self._more = self._long_queue = False
                 return None
             admitted = self._admits(client)
             self._long_queue = (client.wait or 0.0) > REJOIN
@@ -448,6 +450,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     # threads
 
     def _start(self, client: Client, *, spare: bool = False) -> None:
+        self._take(client, spare)
+        (self._spare if spare else self.tpool).submit(self._work, client, spare)
+
+    def _take(self, client: Client, spare: bool = False) -> None:
         if client.conn is None:
             name = self._names[client.listener]
             client.conn = gthread.TConn(self.cfg, client.sock, client.address, name)
@@ -455,15 +461,32 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._spare_busy = True
         else:
             self._busy += 1
-        client.submitted = monotonic()
-        (self._spare if spare else self.tpool).submit(self._work, client, spare)
 
-    def _work(self, client: Client, spare: bool) -> None:
-        """Answer one request, in a thread."""
+    def _work(self, client: Client | None, spare: bool) -> None:
+        """Answer requests, in a thread: this one, and while all threads are busy the next."""
+        while client is not None:
+            self._answer(client, spare)
+            client = None if spare else self._follow()
+
+    def _follow(self) -> Client | None:
+        """Take the next client that waits, unless the loop does; wake it if there is none."""
+        if os.getpid() != self._process:
+            return None
+        with self._state:
+            if self._polls or not self.alive:
+                return None
+            self._attend(self.poller.select(0))
+            if self._busy < self.cfg.threads:
+                client = self._next(accepts=self._listening)
+                if client is not None:
+                    self._take(client)
+                    return client
+                self._wake()
+        return None
+
+    def _answer(self, client: Client, spare: bool) -> None:
         self._local.client = client
         client.began = monotonic()
-        if client.began - client.submitted > RULE.limit(client.began):  # the one before was slow
-            client.late = True
         keep: Any = False
         conn = client.conn
         try:
@@ -478,7 +501,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._hand_back(client, spare, keep=keep is True)
 
     def _hand_back(self, client: Client, spare: bool, *, keep: bool) -> None:
-        """Give a connection back to the loop, and wake it only if it has something to do now.
+        """Give a connection back, and wake the loop only if it has something to do now.
 
         epoll and kqueue take a socket from any thread; the loop looks at `_done` before it
         looks at what has arrived.
@@ -493,7 +516,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         if waits:
             with suppress(OSError, ValueError):  # it is closed, or the worker has ended
                 self._watch(client, self._idle)
-        if not waits or self._wanting or not self.alive:
+        if spare or not self.alive or (self._polls and not waits):
             self._wake()
 
     def handle_request(self, req: _Request, conn: Any) -> Any:
@@ -530,20 +553,17 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         with suppress(BlockingIOError):
             os.read(self._wake_fd, 4096)
         self._woken = False
-        self._collect()  # what came since
 
     def _collect(self) -> None:
         """Take back the connections that threads have finished with."""
         while self._done:
             client, keep, spare, ended = self._done.popleft()
-            self._finished = ended
             if spare:
                 self._spare_busy = False
             else:
                 self._busy -= 1
                 if not client.late and not client.exempt:
                     RULE.took(ended - client.began)
-            self._more = self._more or not self._listening
             if not keep:
                 self._end(client)
             elif client.idle:
@@ -642,8 +662,9 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         accepts = True
         while monotonic() < until and (accepts or self.nr_conns > 0):
             if accepts:
-                self._more = True
-                self._serve(accepts=self._accepted < most)
+                with self._state:
+                    self._more = True
+                    self._serve(accepts=self._accepted < most)
                 accepts = self._accepted < most and not self._drained
                 if not accepts:
                     self._listen(False)
@@ -654,7 +675,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.tpool.shutdown(wait=False)
         self._spare.shutdown(wait=False)
         self.poller.close()
-        self._door.close()
+        self._bell.close()
 
     def _standing(self, unknown: int = 0) -> int:
         """Return how many connections wait in the listener's queue."""

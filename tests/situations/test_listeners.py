@@ -69,7 +69,7 @@ def test_a_text_that_became_a_write_is_rolled_back(app: Application, database: D
         return "done"
 
     assert app.json(view) == "done"
-    assert database.run("SELECT value FROM item") == [10, 20]
+    assert database.run("SELECT value FROM item ORDER BY id") == [10, 20]
 
 
 @pytest.mark.parametrize("when", ["before_cursor_execute", "after_cursor_execute", "load"])
@@ -96,7 +96,7 @@ def test_a_write_in_the_midst_of_a_read_is_rolled_back(
         return len(app.session.scalars(select(app.Item)).all())
 
     assert app.json(view) == 2
-    assert database.run("SELECT value FROM item") == [10, 20]
+    assert database.run("SELECT value FROM item ORDER BY id") == [10, 20]
 
 
 @pytest.mark.parametrize("returned", [None, True])

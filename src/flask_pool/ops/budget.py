@@ -83,7 +83,7 @@ def budget(pools: Pools, name: str, server: ServerFacts, instances: int = 1) -> 
 
 
 def report(app: Flask) -> Iterator[tuple[int, str]]:
-    """Yield what an operator should know at start: logging levels and lines."""
+    """Yield the budget of each pool as the service starts: logging levels and lines."""
     pools: Pools = app.extensions["flask_pool"]
     for name, engine in pools.engines.items():
         if engine.dialect.name == "sqlite":
@@ -94,14 +94,8 @@ def report(app: Flask) -> Iterator[tuple[int, str]]:
         except SQLAlchemyError as error:
             yield logging.WARNING, f"pool {name}: no limits known: {type(error).__name__}"
             continue
-        plan, recycle = budget(pools, name, found), pools.settings["SQLALCHEMY_POOL_RECYCLE"]
+        plan = budget(pools, name, found)
         yield (logging.INFO if plan.fits else logging.WARNING), f"pool {name}: {plan}"
-        if plan.threads > plan.capacity:
-            yield logging.WARNING, f"{plan.threads} threads share {plan.capacity} connections"
-        if found.idle_timeout and not 0 < recycle < found.idle_timeout:
-            # harmless, as such a connection is pinged first
-            idle = f"the server ends connections idle for {found.idle_timeout:g} s"
-            yield logging.INFO, f"pool {name}: {idle}, SQLALCHEMY_POOL_RECYCLE is {recycle}"
 
 
 # for the page: asked now and then, off the path of any request
@@ -121,23 +115,25 @@ class Question(Thread):
 
 
 def granted(name: str) -> dict[str, Any] | None:
-    """Return this service's budget against the server's limit; None while that is unknown."""
+    """Return the budget of a FairQueuePool against the server's limit; None while unknown."""
     pools: Pools = current_app.extensions["flask_pool"]
-    found, pool = _ask(pools.engines[name]), pools.engines[name].pool
-    if found is None or not isinstance(pool, FairQueuePool) or isinf(pool.capacity):
+    engine = pools.engines[name]
+    found = _ask(engine, engine.pool)
+    if found is None:
         return None
     plan = budget(pools, name, found)
     shown = ("workers", "threads", "needed", "limit", "fits")
-    told = {name: getattr(plan, name) for name in shown}
-    return told | {"server": found.name, "text": str(plan)}
+    return {key: getattr(plan, key) for key in shown} | {"server": found.name, "text": str(plan)}
 
 
-def _ask(engine: Engine) -> ServerFacts | None:
+def _ask(engine: Engine, pool: Any) -> ServerFacts | None:
+    if isinf(pool.capacity):
+        return None
     questions: dict[Engine, Question] = current_app.extensions.setdefault("pool_limits", {})
-    last, pool = questions.get(engine), engine.pool
+    last = questions.get(engine)
     if last is None or (not last.is_alive() and monotonic() - last.asked > VALID):
-        if isinstance(pool, FairQueuePool) and pool.checkedout() >= pool.capacity:
-            return last.server if last else None  # requests need the connections more
+        if pool.checkedout() >= pool.capacity:  # requests need the connections more
+            return last.server if last else None
         last = questions[engine] = Question(engine, last.server if last else None)
         last.start()
     last.join(PATIENCE)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from itertools import accumulate
 from math import isfinite
 from pathlib import Path
 from time import time
-from types import SimpleNamespace
 from typing import Any
 
 from flask import current_app
@@ -21,6 +19,7 @@ from . import counting, metrics, shared
 from .budget import granted
 from .counting import BOUNDS, BUCKETS, Metric
 from .server import place
+from .shared import Numbers
 
 TIMES = {
     "wait_time": metrics.WAIT_TIME,
@@ -31,20 +30,18 @@ TIMES = {
 MOMENTARY = ("checkedout", "checkedin", "overflow", "waiting")
 MOST_ROUTES = 50
 
-Numbers = Mapping[str, float]
 
-
-def are_shared() -> bool:
-    """Tell whether workers share metrics, and their folder is still there."""
-    folder = shared.folder()
-    return folder is not None and folder.is_dir()
+def by_process() -> dict[str, Numbers]:
+    """Return what each process counted; what ended ones did under another name."""
+    own = counting.write()  # first: what was told once is kept, even if this process is killed
+    return shared.read() | {str(os.getpid()): own}
 
 
 # for Prometheus
 
 
 class Collector:
-    """What prometheus_client asks for the numbers of this process."""
+    """What prometheus_client asks for the numbers of all workers."""
 
     def describe(self) -> list[Any]:
         """Name no metrics: an application may have its own of these names."""
@@ -54,23 +51,24 @@ class Collector:
         """Yield each metric with its samples."""
         from prometheus_client import core
 
-        families = {
+        kinds = {
             counting.COUNTER: core.CounterMetricFamily,
             counting.GAUGE: core.GaugeMetricFamily,
             counting.GAUGE_MAX: core.GaugeMetricFamily,
             counting.HISTOGRAM: core.HistogramMetricFamily,
         }
-        counting.read_now()
-        for metric in counting.METRICS:
-            family: Any = families[metric.kind](metric.name, metric.text, labels=metric.label_names)
-            for labels, series in list(metric.series.items()):
-                first, *counts = series.cells
-                if counts:
-                    buckets = list(zip(BOUNDS, accumulate(counts), strict=True))
-                    family.add_metric(labels, buckets=buckets, sum_value=first)
-                else:
-                    family.add_metric(labels, first)
-            yield family
+        families: dict[str, Any] = {
+            metric.name: kinds[metric.kind](metric.name, metric.text, labels=metric.label_names)
+            for metric in counting.METRICS
+        }
+        for key, (first, *counts) in shared.added_up(by_process().values()).items():
+            _, name, *labels = json.loads(key)
+            if counts:
+                buckets = list(zip(BOUNDS, accumulate(counts), strict=True))
+                families[name].add_metric(labels, buckets=buckets, sum_value=first)
+            else:
+                families[name].add_metric(labels, first)
+        yield from families.values()
 
 
 @cache
@@ -81,59 +79,37 @@ def register() -> None:
     REGISTRY.register(Collector())
 
 
-def register_if_used() -> None:
-    """Do so for an application that has metrics of its own, and perhaps its own page of them."""
-    if "prometheus_client" in sys.modules:
-        register()
-
-
 def exposition() -> tuple[bytes, str]:
     """Return the metrics of all workers as Prometheus reads them, and their content type."""
     import prometheus_client
     from prometheus_client.multiprocess import MultiProcessCollector
 
     register()
-    registry: Any = prometheus_client.REGISTRY
-    if are_shared():
-        counting.write()
-        with shared.files() as files:
-            names = [str(file) for each in files.values() for file in each]
-            merged = MultiProcessCollector.merge(names)  # type: ignore[no-untyped-call]
-        registry = SimpleNamespace(collect=lambda: merged)
+    registry = prometheus_client.REGISTRY
+    files = os.environ.get(shared.VARIABLE)
+    if files and Path(files).is_dir():  # what the application itself counts, in all workers
+        registry = prometheus_client.CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry.register(Collector())
     return prometheus_client.generate_latest(registry), prometheus_client.CONTENT_TYPE_LATEST
 
 
 # for the page
 
 
-def by_process() -> dict[str, Numbers]:
-    """Return what each process counted; what ended ones did under another name."""
-    if not are_shared():
-        return {str(os.getpid()): counting.numbers()}
-    counting.write()
-    with shared.files() as files:
-        return {
-            process: dict(pair for name in names for pair in shared.read(Path(name)))
-            for process, names in files.items()
-        }
-
-
 def value(numbers: Numbers, metric: Metric, *labels: str) -> float:
     """Return the number of a counter or gauge, 0 if there is none yet."""
-    return numbers.get(metric.labels(*labels).keys[0], 0.0)
+    return numbers.get(metric.labels(*labels).key, [0.0])[0]
 
 
 def snapshot() -> dict[str, Any]:
     """Return every pool, and what became of requests."""
     processes = by_process()
-    everything: dict[str, float] = {}
-    for numbers in processes.values():
-        for key, number in numbers.items():
-            everything[key] = everything.get(key, 0.0) + number
+    everything = shared.added_up(processes.values())
     return {
         "time": time(),
         "pid": os.getpid(),
-        "all_workers": are_shared(),
+        "all_workers": shared.folder() is not None,
         "bounds": BUCKETS,
         "pools": [
             describe(name, processes, everything)
@@ -148,8 +124,7 @@ def snapshot() -> dict[str, Any]:
         "queue": {
             "time": histogram(everything, metrics.QUEUE_TIME),
             "refused": int(value(everything, metrics.UNAVAILABLE, metrics.OVERLOADED)),
-            "since": max(value(each, metrics.REFUSING_SINCE) for each in processes.values())
-            or None,
+            "since": value(everything, metrics.REFUSING_SINCE) or None,
         },
     }
 
@@ -210,9 +185,9 @@ def whole(value: float) -> int | None:
 
 def histogram(numbers: Numbers, metric: Metric, *labels: str) -> dict[str, Any]:
     """Return the sum of all times (seconds), and how many were within each of BUCKETS; then all."""
-    first, *buckets = metric.labels(*labels).keys
-    within = accumulate(int(numbers.get(key, 0)) for key in buckets)
-    return {"sum": numbers.get(first, 0.0), "counts": list(within)}
+    series = metric.labels(*labels)
+    first, *counts = numbers.get(series.key, [0.0] * len(series.cells))
+    return {"sum": first, "counts": list(accumulate(map(int, counts)))}
 
 
 def routes(numbers: Numbers, name: str) -> list[dict[str, Any]]:
@@ -228,6 +203,5 @@ def routes(numbers: Numbers, name: str) -> list[dict[str, Any]]:
 
 def by_route(numbers: Numbers, metric: Metric, name: str) -> dict[str, float]:
     """Return a counter of a pool by its routes, which other workers may have too."""
-    start = json.dumps([metric.name])[:-1]
-    labels = ((json.loads(key)[2], each) for key, each in numbers.items() if key.startswith(start))
-    return {found["route"]: each for found, each in labels if found["pool_name"] == name}
+    start = json.dumps([metric.kind, metric.name, name])[:-1] + ","
+    return {json.loads(key)[3]: row[0] for key, row in numbers.items() if key.startswith(start)}

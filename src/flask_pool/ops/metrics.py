@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
-from threading import get_ident
 from time import time
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from ..errors import REASONS
 from ..observer import Observer
@@ -62,19 +60,13 @@ REFUSING_SINCE = Metric(
     "When a worker began to refuse requests, 0 if not.",
 )  # fmt: skip
 
-_all: WeakSet[_PoolMetrics] = WeakSet()
+# by the names of pools; where several applications have one of a name, the last one shows its own
+_all: WeakValueDictionary[str, _PoolMetrics] = WeakValueDictionary()
 
 
 def watch(pool: FairQueuePool, name: str) -> None:
     """Count what this pool does, and those that take its place."""
-    pool.observers.append(_PoolMetrics(name))
-
-
-def show(pool: FairQueuePool) -> None:
-    """Have the numbers of a pool be there before anything has happened."""
-    for observer in pool.observers:
-        if isinstance(observer, _PoolMetrics):
-            observer.started(pool)
+    pool.observers.append(_PoolMetrics(pool, name))
 
 
 def watch_requests(observers: list[Observer]) -> None:
@@ -83,12 +75,10 @@ def watch_requests(observers: list[Observer]) -> None:
 
 
 class _PoolMetrics(Observer):
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._latest: FairQueuePool | None = None
+    def __init__(self, pool: FairQueuePool, name: str) -> None:
+        self._name, self._latest = name, pool
         # one, unless a disposed one is still in use
-        self._pools: WeakSet[FairQueuePool] = WeakSet()
-        self._stale = False  # gauges are to be set anew
+        self._pools = WeakSet([pool])
         self._gauges = (
             COUNT.labels(name, "used"), COUNT.labels(name, "idle"), PENDING.labels(name),
             IDLE_MAX.labels(name), MAX.labels(name),
@@ -101,8 +91,7 @@ class _PoolMetrics(Observer):
         self._held = {"": HELD.labels(name, NO_ROUTE)}
         HELD_LONG.labels(name, NO_ROUTE)
         self._exhausted = UNAVAILABLE.labels("exhausted")
-        counting.read_now()  # a pool that this one replaces shows itself no more
-        _all.add(self)
+        _all[name] = self
 
     def started(self, pool: FairQueuePool) -> None:
         self._note(pool)
@@ -147,20 +136,14 @@ class _PoolMetrics(Observer):
         _remember(self._name, taker)
 
     def _note(self, pool: FairQueuePool) -> None:
-        self._stale = True
         if pool is not self._latest:
             self._latest = pool
             self._pools.add(pool)
-        if not counting.awake:
-            counting.wake()
+        counting.wake()
 
     def set_gauges(self) -> None:
-        """Read the pools, which happens after whatever has changed them."""
-        latest = self._latest
-        if latest is None or not self._stale:
-            return
-        self._stale = False  # first: what happens meanwhile is read the next time
-        pools = (latest,) if len(self._pools) == 1 else tuple(self._pools)
+        """Read the pools."""
+        pools, latest = list(self._pools), self._latest
         now = (
             sum(map(FairQueuePool.checkedout, pools)), sum(map(FairQueuePool.open_idle, pools)),
             sum(map(FairQueuePool.waiting, pools)), latest.size(), latest.capacity,
@@ -176,15 +159,10 @@ class _RequestMetrics(Observer):
 
     def retried(self) -> None:
         self._retries.add()
-        _see()
+        counting.wake()
 
     def unavailable(self, reason: str) -> None:
         self._unavailable[reason].add()
-        _see()
-
-
-def _see() -> None:
-    if not counting.awake:
         counting.wake()
 
 
@@ -197,11 +175,11 @@ def watch_queue() -> None:
 
     def waited(seconds: float) -> None:
         wait.observe(seconds)
-        _see()
+        counting.wake()
 
     def refuse(number: int) -> None:
         refused.add(number)
-        _see()
+        counting.wake()
 
     RULE.on_wait.append(waited)
     RULE.on_refusal.append(refuse)
@@ -209,7 +187,7 @@ def watch_queue() -> None:
 
 def _set_gauges() -> None:
     REFUSING_SINCE.labels().set(RULE.since or 0.0)
-    for metrics in list(_all):
+    for metrics in list(_all.values()):
         metrics.set_gauges()
 
 
@@ -218,6 +196,7 @@ counting.before_reading.append(_set_gauges)
 
 # who leaked a connection last: a file that all workers tell
 
+LEAKS_FILE = "leaks"
 
 _own: dict[str, dict[str, Any]] = {}
 
@@ -225,16 +204,14 @@ _own: dict[str, dict[str, Any]] = {}
 def last_leaks() -> dict[str, dict[str, Any]]:
     """Return of each pool the last leak in any worker: its taker, and the time."""
     folder = shared.folder()
-    with suppress(OSError, ValueError):
+    with suppress(OSError):
         if folder is not None:
-            return dict(json.loads((folder / "leaks.json").read_text("utf-8")))
+            return dict(json.loads((folder / LEAKS_FILE).read_text("utf-8")))
     return dict(_own)
 
 
 def _remember(name: str, taker: str) -> None:
     folder, _own[name] = shared.folder(), {"taker": taker, "time": time()}
-    if folder is not None:
-        draft = folder / f"draft_{get_ident()}_{os.getpid()}.json"
-        with suppress(OSError):  # a full disk must not keep a connection from its pool
-            draft.write_text(json.dumps(last_leaks() | {name: _own[name]}), encoding="utf-8")
-            draft.replace(folder / "leaks.json")
+    with suppress(OSError):  # a full disk must not keep a connection from its pool
+        if folder is not None:
+            shared.replace(folder / LEAKS_FILE, last_leaks() | {name: _own[name]})

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import hmac
-import re
+import sys
 from functools import partial
-from typing import Any
 
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import NotImplemented as NotInstalled
 from werkzeug.exceptions import ServiceUnavailable
-from werkzeug.routing import BaseConverter, Map, ValidationError
+from werkzeug.routing import AnyConverter, Map, ValidationError
 
-from ..queue_pool import FairQueuePool
 from . import missing
-from .data import exposition, register_if_used, snapshot
-from .metrics import show
+from .data import exposition, register, snapshot
 
 POLICY = "default-src 'self'; frame-ancestors 'none'"
 FIRST, LAST = 0, 1000  # Werkzeug's own converters have weights from 50 to 200
-NAMES = {"metrics": "metrics", "page": "pool", "data": "pool.json"}  # by endpoint
 
 # an application may have a blueprint and templates of its own that are called pool
 bp = Blueprint(
@@ -30,17 +26,16 @@ bp = Blueprint(
 )  # fmt: skip
 
 
-class PageName(BaseConverter):
-    """One of NAMES as a variable part of a URL.
+class PageName(AnyConverter):
+    """A page's name as a variable part of its URL.
 
     Werkzeug matches fixed parts of URLs before variable ones, so an application's own page of that
     name wins, whether it is added before or after; and variable parts by weight, so that a page
     of any name (`/<name>`) wins only where ours are closed to everybody.
     """
 
-    def __init__(self, map: Map, endpoint: str, *, weight: int) -> None:  # noqa: A002 - Werkzeug's
-        super().__init__(map)
-        self.regex = re.escape(NAMES[endpoint])
+    def __init__(self, map: Map, *names: str, weight: int) -> None:  # noqa: A002 - Werkzeug's
+        super().__init__(map, *names)
         self.weight = weight
 
     def to_python(self, value: str) -> str:
@@ -52,47 +47,18 @@ class PageName(BaseConverter):
 
 def init_app(app: Flask) -> None:
     """Add the pages, under POOL_URL_PREFIX if there is one."""
-    register_if_used()
-    if bp.name in app.blueprints:  # an application may get its engines anew
-        return
+    if "prometheus_client" in sys.modules:  # the application may have a page of its own for it
+        register()
+    settings = app.extensions["flask_pool"].settings
     app.url_map.converters["flask_pool_page"] = partial(  # type: ignore[assignment]
         PageName, weight=FIRST if are_open(app) else LAST
     )
-    app.register_blueprint(bp, url_prefix=prefix(app))
+    app.register_blueprint(bp, url_prefix=settings["POOL_URL_PREFIX"] or None)
 
 
 def are_open(app: Flask) -> bool:
     """Tell whether anybody may see the pages."""
     return app.debug or bool(app.extensions["flask_pool"].settings["OPS_TOKEN"])
-
-
-def prefix(app: Flask) -> str | None:
-    """Return POOL_URL_PREFIX, None if there is none."""
-    given = str(app.extensions["flask_pool"].settings.get("POOL_URL_PREFIX") or "").strip("/")
-    return f"/{given}" if given else None
-
-
-@bp.url_defaults
-def add_name(endpoint: str, values: dict[str, Any]) -> None:
-    """Have `url_for` fill the variable part."""
-    name = NAMES.get(endpoint.rpartition(".")[2])
-    if name:
-        values["name"] = name
-
-
-@bp.url_value_preprocessor
-def drop_name(endpoint: str | None, values: dict[str, Any] | None) -> None:
-    """Have views need no argument for it."""
-    if values:
-        values.pop("name", None)
-
-
-@bp.before_request
-def look() -> None:
-    """Have this process's own numbers be there from the first look on."""
-    for engine in current_app.extensions["flask_pool"].engines.values():
-        if isinstance(engine.pool, FairQueuePool):
-            show(engine.pool)
 
 
 @bp.errorhandler(OSError)
@@ -107,16 +73,16 @@ def not_installed(error: ModuleNotFoundError) -> ResponseReturnValue:
     return current_app.handle_http_exception(NotInstalled(missing(error)))
 
 
-@bp.get("/<flask_pool_page('metrics'):name>")
-def metrics() -> Response:
+@bp.get("/<flask_pool_page('metrics'):name>", defaults={"name": "metrics"})
+def metrics(name: str) -> Response:
     """The metrics of all workers."""
     require_operator()
     text, content_type = exposition()
     return Response(text, content_type=content_type)
 
 
-@bp.get("/<flask_pool_page('page'):name>")
-def page() -> Response:
+@bp.get("/<flask_pool_page('pool'):name>", defaults={"name": "pool"})
+def page(name: str) -> Response:
     """The page; its script asks for the data."""
     require_operator(ask=True)
     response = Response(render_template("flask_pool/pool.html"))
@@ -124,8 +90,8 @@ def page() -> Response:
     return response
 
 
-@bp.get("/<flask_pool_page('data'):name>")
-def data() -> Response:
+@bp.get("/<flask_pool_page('pool.json'):name>", defaults={"name": "pool.json"})
+def data(name: str) -> Response:
     """What the page shows; every count is momentary."""
     require_operator()
     response = jsonify(snapshot())
@@ -151,10 +117,7 @@ def _given() -> bytes:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip().encode("latin-1", "replace")
-    try:
-        basic = request.authorization
-    except ValueError:  # no base64, or no text in it
-        return b""
+    basic = request.authorization
     if basic is not None and basic.type == "basic":
         return str(basic.password).encode()
     return b""

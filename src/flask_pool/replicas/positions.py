@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-ACTIVE = 1  # libpq's PQTRANS_ACTIVE
+from ..connections import ACTIVE
+
 UNKNOWN = "?"  # a position of which only the primary is sure
 # how a primary and a replica say where they are in the primary's log, by driver
 QUESTIONS = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,12 +28,13 @@ from ..requests import RequestState, current
 from ..settings import setting_error
 from ..sql import only_reads
 from ..uses import Use
-from .positions import QUESTIONS, UNKNOWN, ask, covers
-from .servers import PATIENCE, SELDOM, SOON, History, Server, is_foreign, stamp
+from .positions import QUESTIONS, UNKNOWN, Position, ask, covers
+from .servers import PATIENCE, SELDOM, SOON, Server, is_foreign, stamp
 from .tokens import RENEWED, Token, tell, told
 
 GAP = 0.05  # seconds between looks at what replicas have while the primary is away
 MOST_KNOWN = 5000  # statements
+REMEMBERED = 1500  # looks at the primary: more than fit into any lag that is accepted
 SETTING = "SQLALCHEMY_REPLICA_URIS"
 # the server keeps the rows of these, whose reader would meet the error of a replica that goes away
 KEPT = {"stream_results", "yield_per"}
@@ -59,7 +62,8 @@ class Replicas:
         self.primary = Server(primary, of_primary)
         self.servers = [Server(each, of_replica, name) for name, each in replicas.items()]
         self.lag = lag
-        self._history = History(self.primary, self.servers)
+        # where the primary was at which moment: so replicas' positions tell how late they are
+        self._looks: deque[tuple[float, Position]] = deque(maxlen=REMEMBERED)
         # cache keys of statements that were proven to be plain reads
         self._known: set[Any] = set()
 
@@ -68,7 +72,20 @@ class Replicas:
     def look(self, seconds: float = SELDOM) -> None:
         """Have all servers be looked at, if the last look is this long ago."""
         for server in (self.primary, *self.servers):
-            server.look_within(seconds, self._history.learn)
+            server.look_within(seconds, self._learn)
+
+    def _learn(self, server: Server, asked: float) -> None:
+        """Work out how fresh replicas are, after a look that began at this moment."""
+        position, looks = server.position, self._looks
+        if server is self.primary and position:
+            if looks and not covers(position, looks[-1][1]):  # another primary, with less
+                looks.clear()
+            looks.append((asked, position))
+        before = tuple(looks)
+        for replica in self.servers if server is self.primary else [server]:
+            known = replica.position or {}
+            past = bisect_right(before, False, key=lambda look: not covers(known, look[1]))
+            replica.fresh_at = before[past - 1][0] if past else -math.inf
 
     def usable(self) -> list[Server]:
         """Return the replicas that answer, and are not too late as far as can be known."""
@@ -223,14 +240,10 @@ class Replicas:
         request = current()
         if request is None:
             return response
-        # by use; None for those that can't be asked anything
-        out = [
-            (use, getattr(use.proxy(), "driver_connection", None))
-            if use.began and not response.is_streamed
-            else (use, None)
-            for use in self._out(request)
-        ]
-        for use, connection in out:
+        connection = None  # that can be asked something
+        for use in self._out(request):
+            may_ask = use.began and not response.is_streamed
+            connection = getattr(use.proxy(), "driver_connection", None) if may_ask else None
             self._note(use, request, connection)
         trip: Trip | None = request.trip
         if trip is None or not (trip.seen or trip.source):
@@ -238,14 +251,14 @@ class Replicas:
         if trip.seen and not request.safe and response.status_code >= 500:
             trip.written = UNKNOWN  # a COMMIT may still be on its way
         trip.over = True
-        after = self._next(trip, [connection for _, connection in out])
+        after = self._next(trip, connection)
         if after != trip.token or time() - trip.told_at > RENEWED:
             tell(response, after, wrote=bool(trip.written))
         if trip.seen:
             self.look(SOON)  # so that the next read may find a replica that has it
         return response
 
-    def _next(self, trip: Trip, out: list[Any]) -> Token:
+    def _next(self, trip: Trip, connection: Any) -> Token:
         before = trip.token
         if trip.written:
             return Token(trip.written, int(time()))
@@ -254,7 +267,7 @@ class Replicas:
         seen = stamp()
         # nobody would ever know what a client saw that goes from machine to machine
         if is_foreign(before.seen) and any(each.has(before.written) for each in self.usable()):
-            found = self._position(out[0] if out else None)
+            found = self._position(connection)
             seen = seen if found == UNKNOWN else found
         return before._replace(seen=seen, source="")
 
@@ -315,7 +328,8 @@ def make_engines(db: SQLAlchemy, app: Flask, settings: Mapping[str, Any]) -> dic
             wrong = "what clients bring back is signed; set SECRET_KEY"
         if wrong:
             raise setting_error(f"{SETTING}: {wrong}")
-        options = given | engine_options(url, settings, given, replica=True) | {"url": url}
+        options = given | engine_options(url, settings, given) | {"url": url}
+        options["connect_args"].pop("target_session_attrs", None)  # it takes no changes
         db._apply_driver_defaults(options, app)  # noqa: SLF001
         found[f"replica-{number}"] = db._make_engine(None, options, app)  # noqa: SLF001
     return found

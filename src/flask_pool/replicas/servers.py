@@ -7,9 +7,7 @@ import math
 import os
 import random
 import secrets
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -29,7 +27,6 @@ logger = logging.getLogger(__name__)
 SOON, SELDOM = 0.03, 1.0  # seconds between looks at a server that somebody waits for, and others
 SPREAD = 0.25  # of these: workers must not look in step
 PATIENCE = 1.0  # seconds that a look may take before its server counts as away
-REMEMBERED = 1500  # looks at the primary: more than fit into any lag that is accepted
 
 
 def _clock() -> str:
@@ -77,7 +74,7 @@ class Server:
         self.fresh_at = -math.inf  # all that was committed before it is there
         self.refused = False  # it could not be reached, last
         self._looked = self._wanted = -math.inf  # when a look began, and after when one is to
-        self._looks: tuple[int, float] | None = None  # in which process, since when
+        self._looks = 0  # the process in which a thread looks
 
     @property
     def key(self) -> str:
@@ -87,11 +84,10 @@ class Server:
     @property
     def away(self) -> bool:
         """Whether it could not be reached, or lets somebody wait."""
-        looks, pool = self._looks, self.engine.pool
-        if looks is None or looks[0] != os.getpid() or monotonic() - looks[1] <= PATIENCE:
+        if self.refused or self._looks != os.getpid() or monotonic() - self._looked <= PATIENCE:
             return self.refused
-        busy = isinstance(pool, FairQueuePool) and pool.waiting() > 0  # the look waits in line
-        return self.refused or not busy
+        pool = self.engine.pool
+        return not (isinstance(pool, FairQueuePool) and pool.waiting())  # the look waits in line
 
     @property
     def late(self) -> float:
@@ -110,31 +106,29 @@ class Server:
 
     def look_within(self, seconds: float, learn: Callable[[Server, float], None]) -> None:
         """Have a thread look at the server, unless one did so a moment ago; SOON: from now on."""
-        now, looks = monotonic(), self._looks
+        now, process = monotonic(), os.getpid()
         if seconds == SOON:
             self._wanted = now
         elif now - self._looked < _spread(seconds):
             return
-        if looks is None or looks[0] != os.getpid():
-            self._looks = os.getpid(), now
-            try:
+        if self._looks != process:
+            self._looks, self._looked = process, now
+            with suppress(RuntimeError):  # no more threads: the next request may have one
                 Thread(target=self._look_on, args=(learn,), daemon=True).start()
-            except RuntimeError:  # no more threads: the next request may have one
-                self._looks = None
+                return
+            self._looks = 0
 
     def _look_on(self, learn: Callable[[Server, float], None]) -> None:
         """Look for as long as somebody wants to know of what came after the last look."""
         try:
-            while True:
-                sleep(max(0.0, self._looked + _spread(SOON) - monotonic()))
+            asked = -math.inf
+            while self._wanted >= asked:
                 asked = self._looked = monotonic()
-                self._looks = os.getpid(), asked
                 if self._look():
                     learn(self, asked)
-                if self._wanted < asked:
-                    break
+                sleep(_spread(SOON))
         finally:
-            self._looks = None
+            self._looks = 0
 
     def _look(self) -> bool:
         before = self.refused
@@ -174,25 +168,3 @@ class Server:
             return None
         position, _, self._started = said.partition(" ")
         return parse(position)
-
-
-class History:
-    """Where the primary was at which moment: so replicas' positions tell how late they are."""
-
-    def __init__(self, primary: Server, replicas: Sequence[Server]) -> None:
-        self.primary = primary
-        self.replicas = replicas
-        self._looks: deque[tuple[float, Position]] = deque(maxlen=REMEMBERED)
-
-    def learn(self, server: Server, asked: float) -> None:
-        """Work out how fresh replicas are, after a look that began at this moment."""
-        position, looks = server.position, self._looks
-        if server is self.primary and position:
-            if looks and not covers(position, looks[-1][1]):  # another primary, with less
-                looks.clear()
-            looks.append((asked, position))
-        before = tuple(looks)
-        for replica in self.replicas if server is self.primary else [server]:
-            known = replica.position or {}
-            past = bisect_right(before, False, key=lambda look: not covers(known, look[1]))
-            replica.fresh_at = before[past - 1][0] if past else -math.inf

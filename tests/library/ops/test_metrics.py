@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 import signal
@@ -24,7 +25,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from flask_pool import FairQueuePool
 from prometheus_client import REGISTRY
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -41,10 +42,10 @@ NAMES = {
 }  # fmt: skip
 REASONS = {"overloaded", "exhausted", "unavailable", "conflict", "timeout", "read_only", "in_doubt"}
 
-merge: Any = MultiProcessCollector.merge
 counting: Any = import_module(f"{pool.__name__}.ops.counting")
 data: Any = import_module(f"{pool.__name__}.ops.data")
 metrics: Any = import_module(f"{pool.__name__}.ops.metrics")
+shared: Any = import_module(f"{pool.__name__}.ops.shared")
 data.register()
 
 
@@ -92,7 +93,7 @@ def test_every_reason_is_there_before_it_is_counted(client: FlaskClient) -> None
 def test_a_shared_folder_that_is_gone_leaves_a_process_its_own_metrics(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
+    monkeypatch.setattr(shared, "_folder", tmp_path / "gone")
 
     assert f"{CONNECTION}count" in exported(client)
     assert not client.get("/pool.json", headers=OPERATOR).get_json()["all_workers"]
@@ -102,14 +103,29 @@ def test_a_shared_folder_that_is_gone_leaves_a_process_its_own_metrics(
 def test_a_shared_folder_that_is_busy_for_too_long_is_503(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    shared = import_module(f"{pool.__name__}.ops.shared")
     monkeypatch.setattr(shared, "PATIENCE", 0.01)
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(shared, "_folder", tmp_path)
 
     with shared._locked(tmp_path, exclusive=True):
         for path in ("/metrics", "/pool.json"):
             assert client.get(path, headers=OPERATOR).status_code == 503
     assert client.get("/metrics", headers=OPERATOR).status_code == 200
+
+
+def test_what_an_application_counts_itself_is_told_for_all_its_workers(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = mmap_key("orders", "orders_total", [], [], "Orders.")
+    for worker, amount in ((1, 3), (2, 4)):
+        values: Any = MmapedDict(str(tmp_path / f"counter_{worker}.db"))  # type: ignore[no-untyped-call]
+        values.write_value(key, amount, 0)
+        values.close()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+
+    text = client.get("/metrics", headers=OPERATOR).text
+
+    assert "\norders_total 7.0\n" in text
+    assert f"\n{CONNECTION}count{{" in text
 
 
 def refused() -> float:
@@ -254,13 +270,12 @@ def test_the_time_that_a_route_holds_connections_is_counted(client: FlaskClient)
 
 
 WORKER = """
-import sys
-from importlib import import_module
-counting, metrics = (import_module(name) for name in sys.argv[1:])
+import pathlib, sys
+from flask_pool.ops import counting, metrics, shared
+shared._folder = pathlib.Path(sys.argv[1])
 def count():
     metrics.TIMEOUTS.labels("worker").add()
-    if not counting.awake:
-        counting.wake()
+    counting.wake()
 for _ in sys.stdin:
     count()
 count()
@@ -268,15 +283,13 @@ count()
 
 
 def test_other_processes_see_each_count_soon_and_at_the_end_all(tmp_path: Path) -> None:
-    def seen() -> Any:
-        files = [file for file in tmp_path.glob("counter_*") if file.stat().st_size]
-        shared = merge(map(str, files))
-        samples = (sample for metric in shared for sample in metric.samples)
-        return sum(sample.value for sample in samples if sample.name.endswith("timeouts_total"))
+    def seen() -> float:
+        rows = (json.loads(file.read_text()) for file in tmp_path.glob("*.json"))
+        return float(sum(row.get(key, [0])[0] for row in rows))
 
-    environ = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", WORKER, counting.__name__, metrics.__name__]
-    with Popen(command, stdin=PIPE, text=True, env=environ) as worker:
+    key = metrics.TIMEOUTS.labels("worker").key
+    command = [sys.executable, "-c", WORKER, str(tmp_path)]
+    with Popen(command, stdin=PIPE, text=True) as worker:
         assert worker.stdin is not None
         for number in (1, 2):  # the second after nothing has happened for a while
             worker.stdin.write("\n")
@@ -291,36 +304,35 @@ def test_other_processes_see_each_count_soon_and_at_the_end_all(tmp_path: Path) 
     assert (worker.returncode, seen()) == (0, 3)
 
 
-def test_prometheus_client_reads_what_was_written_as_this_library_does(
+def test_prometheus_reads_the_sum_of_all_workers(
     metered: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with metered.connect():
         pass
-    monkeypatch.setattr(counting, "_files", {})
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    for metric in counting.METRICS:
-        for series in metric.series.values():
-            monkeypatch.setattr(series, "written", [None] * len(series.keys))
+    uses = value("use_time_seconds_count")
+    own = {key: [2 * cell for cell in row] for key, row in counting.numbers().items()}
+    other = {**own, metrics.HELD.labels("metered", "/elsewhere").key: [1.5]}
+    monkeypatch.setattr(shared, "_folder", tmp_path)
+    (tmp_path / f"{os.getppid()}.json").write_text(json.dumps(other))
+    (tmp_path / "ended.json").write_text(json.dumps({metrics.LEAKS.labels("metered").key: [7]}))
 
-    assert counting.write()
+    assert value("held_seconds_total", route="/elsewhere") == 1.5
+    assert value("leaks_total") == 7
+    assert value("count", state="idle") == 3
+    assert value("use_time_seconds_count") == 3 * uses > 0
+    assert value("use_time_seconds_bucket", le="+Inf") == 3 * uses
 
-    files = [str(file) for file in tmp_path.iterdir()]
-    merged = {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for metric in merge(files)
-        for sample in metric.samples
-    }
-    own = {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for metric in data.Collector().collect()
-        for sample in metric.samples
-    }
-    shared = import_module(f"{pool.__name__}.ops.shared")
-    read = {key: value for file in files for key, value in shared.read(Path(file))}
-    for file in counting._files.values():
-        file.close()
-    assert merged == own
-    assert read == counting.numbers()
+
+def test_what_was_told_once_is_kept_if_its_worker_is_killed(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(shared, "_folder", tmp_path)
+
+    for path in ("/metrics", "/pool.json"):
+        assert client.get(path, headers=OPERATOR).status_code == 200
+        file = tmp_path / f"{os.getpid()}.json"
+        assert json.loads(file.read_text()).keys() == counting.numbers().keys()
+        file.unlink()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

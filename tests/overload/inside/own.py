@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flask import Flask
 from flask_pool import Pool
+from flask_pool.ops import shared
 from flask_sqlalchemy import SQLAlchemy
 
 app, db = Flask(__name__), SQLAlchemy()
@@ -31,4 +32,4 @@ def frozen() -> dict[str, int]:
 @app.get("/folder")
 def folder() -> str:
     """Tell where metrics are shared."""
-    return os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    return str(shared.folder())

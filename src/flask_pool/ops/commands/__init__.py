@@ -24,33 +24,25 @@ def init_app(app: Flask) -> None:
         app.cli.add_command(_Group("pool", help="Look at the connection pool and size it."))
 
 
-class Command(click.Command):
-    """A command whose failure is one line, and which ends quietly when it is interrupted."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse what can't be meant, without a text on usage."""
-        with _one_line():
-            return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run it."""
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's, for what it runs aside
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        with _one_line():
-            return super().invoke(ctx)
-
-
 class _Group(AppGroup):
-    # imports a command when it is asked for, so that serving does without
+    """Commands whose failure is one line, and which end quietly when they are interrupted."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(NAMES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command when it is asked for, so that serving does without."""
         if cmd_name not in NAMES:
             return None
         command: click.Command = import_module(f".{cmd_name}", __name__).command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Read a command's arguments and run it."""
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's, for what it runs aside
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        with _one_line():
+            return super().invoke(ctx)
 
 
 @contextmanager
@@ -64,7 +56,7 @@ def _one_line() -> Iterator[None]:
     except (TypeError, AttributeError, UnicodeError) as error:  # a driver's, of the URL's options
         raise click.ClickException(f"{type(error).__name__}: {error}") from error
     except click.UsageError as error:
-        error.ctx = None
+        error.ctx = None  # else a text on usage comes before
         raise
     except KeyboardInterrupt:
         raise click.exceptions.Exit(128 + signal.SIGINT) from None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sqlalchemy.engine import Engine
 
 from ...options import is_memory
 from ..server import place
-from . import Command, output, overload
+from . import output, overload
 from .latency import far_away
 from .measure import rounds, variants
 from .promises import own_creator
@@ -34,7 +35,7 @@ def is_path(context: click.Context, parameter: click.Parameter, value: str) -> s
     return value
 
 
-@click.command("bench", cls=Command)
+@click.command("bench")
 @output.option("--seconds", type=output.Number(0.5, 3600), default=12.0, help="For all of it.")
 @output.option("--rounds", "number", type=click.IntRange(1, 100), default=5, help="Repetitions.")
 @output.option("--threads", type=click.IntRange(1, 1000), help="[default: WEB_THREADS]")
@@ -85,15 +86,14 @@ def run(path: str, threads: int, number: int, seconds: float) -> list[dict[str, 
     """Measure all variants, with a progress bar for whoever looks."""
     found = variants()
     slices = len(found) * (number + 1)
-    steps: Any = nullcontext(rounds(found, path, threads, number, seconds / slices))
-    if sys.stderr.isatty():
-        steps = click.progressbar(steps.enter_result, slices, file=sys.stderr)
+    steps = rounds(found, path, threads, number, seconds / slices)
+    shown = sys.stderr if sys.stderr.isatty() else StringIO()
     try:
-        with steps as progress:
+        with click.progressbar(steps, slices, file=shown) as progress:
             deque(progress, maxlen=0)
     finally:
-        for engine in (engine for variant in found for engine in variant.engines.values()):
-            engine.dispose()
+        for variant in found:
+            variant.engine.dispose()
     return [variant.result(found[0]) for variant in found]
 
 

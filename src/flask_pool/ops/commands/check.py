@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ...extension import Pools
 from ..budget import budget
 from ..server import ask_server, place
-from . import Command, output, waits
+from . import output, waits
 from .findings import CHECKS, ERROR, SEVERITIES, Finding, Subject
 from .pgbouncer import ask_console
 from .promises import lost
@@ -23,7 +23,7 @@ MANY = click.IntRange(1, 1_000_000)
 Found = list[tuple[str, Finding]]
 
 
-@click.command("check", cls=Command)
+@click.command("check")
 @output.option("--instances", type=MANY, default=1, help="How many machines or containers run it.")
 @output.format_option("table", "json")
 @click.pass_context

@@ -24,15 +24,14 @@ class Variant:
     """One way to have connections, and what was measured of it."""
 
     name: str
-    engines: dict[str | None, Engine]  # by bind, as Flask-SQLAlchemy has them
+    engine: Engine
     rates: list[float] = field(default_factory=list)  # of each round
     times: list[float] = field(default_factory=list)  # seconds of each request
     failed: int = 0
     opened: list[object] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for engine in self.engines.values():
-            event.listen(engine, "connect", lambda connection, record: self.opened.append(record))
+        event.listen(self.engine, "connect", lambda connection, record: self.opened.append(record))
 
     def result(self, base: Variant) -> dict[str, Any]:
         """Return medians; the ratio is that of two rates of the same round."""
@@ -54,7 +53,6 @@ class Variant:
 def variants() -> list[Variant]:
     """Return the kinds of pool; nothing else of the service differs."""
     pools: Pools = current_app.extensions["flask_pool"]
-    own = {name: engine for name, engine in pools.engines.items() if not is_replica(pools, name)}
     size = {
         "pool_size": pools.settings["SQLALCHEMY_POOL_SIZE"],
         "max_overflow": pools.settings["SQLALCHEMY_MAX_OVERFLOW"],
@@ -64,21 +62,8 @@ def variants() -> list[Variant]:
         "pooled": {"poolclass": QueuePool, **size},
         "pooled, pre-ping": {"poolclass": QueuePool, "pool_pre_ping": True, **size},
     }
-    found = [
-        Variant(kind, {_bind(name): pools.another(name, **options) for name in own})
-        for kind, options in kinds.items()
-    ]
-    configured = Variant("as configured", {_bind(name): engine for name, engine in own.items()})
-    return [*found, configured]
-
-
-def is_replica(pools: Pools, name: str) -> bool:
-    """Tell whether an engine is no bind of the application's."""
-    return pools.replicas is not None and pools.replicas.named(name) is not None
-
-
-def _bind(name: str) -> str | None:
-    return None if name == "default" else name
+    found = [Variant(kind, pools.another("default", **options)) for kind, options in kinds.items()]
+    return [*found, Variant("as configured", pools.engines["default"])]
 
 
 def rounds(
@@ -87,18 +72,18 @@ def rounds(
     """Measure each variant in each round, in turns forwards and backwards; the first warms up."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     in_use: dict[str | None, Engine] = app.extensions["sqlalchemy"].engines
-    own = dict(in_use)
+    own = in_use[None]
     try:
         with ThreadPoolExecutor(threads) as executor:
             for turn in range(number + 1):
                 for variant in found[:: -1 if turn % 2 else 1]:
                     yield variant.name
-                    in_use.update(variant.engines)
+                    in_use[None] = variant.engine
                     until = perf_counter() + seconds
                     asked = [executor.submit(hammer, app, path, until) for _ in range(threads)]
                     note(variant, [each.result() for each in asked], path, warm_up=turn == 0)
     finally:
-        in_use.update(own)
+        in_use[None] = own
 
 
 def hammer(app: Flask, path: str, until: float) -> tuple[list[float], list[str]]:

@@ -11,7 +11,7 @@ from flask.cli import with_appcontext
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..server import ask_server
-from . import Command, first_line, output
+from . import first_line, output
 from .pgbouncer import configuration
 from .sizing import BUSY, MOST_LOAD, Demand, Plan
 from .sizing import plan as make_plan
@@ -29,7 +29,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-@click.command("plan", cls=Command)
+@click.command("plan")
 @output.option("--rate", type=ABOVE_0, help="Requests a second, of all instances.")
 @output.option("--hold", type=ABOVE_0, help="Milliseconds that a request keeps its connection.")
 @output.option("--python", type=FROM_0, default=1.0, help="Milliseconds of a request without one.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from flask import current_app
@@ -22,100 +22,49 @@ HIGHER = ("REPEATABLE READ", "SNAPSHOT", "SERIALIZABLE")
 
 def lost(engine: Engine, connection: Connection) -> Iterator[tuple[str, str]]:
     """Yield each promise that is not kept for this engine, and why."""
-    for why_not, promise in CAUSES:
-        why = why_not(engine, connection)
-        if why:
-            yield promise, why
-            if why_not is another_database:
-                break
+    database, driver = engine.dialect.name, engine.dialect.driver
+    if database not in FAMILIES:
+        why = f"it is {database}, and not one of {', '.join(FAMILIES)}"
+        yield "the pool of this library, and all that it promises", why
+        return
+    if driver not in DRIVERS:
+        why = f"its driver is {driver}, and not one of {', '.join(DRIVERS)}"
+        yield f"{LIMITS}, {READS}", why
+    if is_memory(engine.url):
+        yield "the pool's numbers", "in-memory SQLite is its one connection"
+    elif not isinstance(engine.pool, FairQueuePool):
+        yield QUEUE, f"its pool is a {type(engine.pool).__name__}"
+    if own_creator(engine):
+        yield LIMITS, "the application's `creator` connects"
+    hosts = getattr(getattr(engine.pool, "try_again", None), "__self__", None)
+    if isinstance(hosts, Hosts) and hosts.pooler:
+        yield WITHHELD, "a pooler answers, which refuses start parameters"
+    if not current_app.extensions["flask_pool"].sees_sessions:
+        why = "a function makes the sessions of db.session"
+        yield f"{READS}, no COMMIT on a dead connection", why
+    if driver == "psycopg":
+        for why in _no_reads_alone(engine, connection):
+            yield READS, why
 
 
-def another_database(engine: Engine, connection: Connection) -> str:
-    """A database that nothing is known of."""
-    name = engine.dialect.name
-    return "" if name in FAMILIES else f"it is {name}, and not one of {', '.join(FAMILIES)}"
-
-
-def another_driver(engine: Engine, connection: Connection) -> str:
-    """A driver that is used through SQLAlchemy alone."""
-    driver = engine.dialect.driver
-    known = driver in DRIVERS or engine.dialect.name not in FAMILIES
-    return "" if known else f"its driver is {driver}, and not one of {', '.join(DRIVERS)}"
-
-
-def memory(engine: Engine, connection: Connection) -> str:
-    """One connection, which is the database."""
-    return "in-memory SQLite is its one connection" if is_memory(engine.url) else ""
-
-
-def another_pool(engine: Engine, connection: Connection) -> str:
-    """A pool that the application chose."""
-    known = isinstance(engine.pool, FairQueuePool) or is_memory(engine.url)
-    return "" if known else f"its pool is a {type(engine.pool).__name__}"
-
-
-def own_creator(engine: Engine, connection: Connection | None = None) -> str:
-    """A function of the application's that connects in the dialect's place."""
+def own_creator(engine: Engine) -> bool:
+    """Tell whether a function of the application's connects in the dialect's place."""
     creator: Any = getattr(engine.pool, "_creator", None)
     dialects = getattr(creator, "__module__", "") == "sqlalchemy.engine.create"
-    return "" if dialects or is_memory(engine.url) else "the application's `creator` connects"
+    return not dialects and not is_memory(engine.url)
 
 
-def noticed_pooler(engine: Engine, connection: Connection) -> str:
-    """A pooler that refused what is sent to a server."""
-    hosts = getattr(getattr(engine.pool, "try_again", None), "__self__", None)
-    noticed = isinstance(hosts, Hosts) and hosts.pooler
-    return "a pooler answers, which refuses start parameters" if noticed else ""
-
-
-def own_session(engine: Engine, connection: Connection) -> str:
-    """Sessions that are made where no listener reaches them."""
-    seen = current_app.extensions["flask_pool"].sees_sessions or engine.dialect.name not in FAMILIES
-    return "" if seen else "a function makes the sessions of db.session"
-
-
-def own_cursor(engine: Engine, connection: Connection) -> str:
-    """A cursor that is not the driver's, as tracers have."""
-    if engine.dialect.driver != "psycopg":
-        return ""
+def _no_reads_alone(engine: Engine, connection: Connection) -> Iterator[str]:
+    """Yield what has reads be sent in a transaction, although the driver could do without."""
     cursor = connection.connection.cursor()
-    kind: type[Any] = type(cursor)
     cursor.close()
-    own = kind is not engine.dialect.loaded_dbapi.Cursor
-    return f"its cursors are {kind.__module__}.{kind.__qualname__}" if own else ""
-
-
-def own_execute(engine: Engine, connection: Connection) -> str:
-    """A listener that may change what is sent."""
-    own = engine.dialect.driver == "psycopg" and len(list(engine.dialect.dispatch.do_execute)) > 1
-    return "the application listens to do_execute" if own else ""
-
-
-def own_reset(engine: Engine, connection: Connection) -> str:
-    """A listener that expects what a ROLLBACK leaves."""
-    own = engine.dialect.driver == "psycopg" and len(list(engine.pool.dispatch.reset)) > 1
-    return "the application listens to reset" if own else ""
-
-
-def higher_isolation(engine: Engine, connection: Connection) -> str:
-    """Transactions in which statements see the same."""
-    if engine.dialect.driver != "psycopg":
-        return ""
+    kind = type(cursor)
+    if kind is not engine.dialect.loaded_dbapi.Cursor:  # as tracers have
+        yield f"its cursors are {kind.__module__}.{kind.__qualname__}"
+    if len(list(engine.dialect.dispatch.do_execute)) > 1:  # one is the library's
+        yield "the application listens to do_execute"
+    if len(list(engine.pool.dispatch.reset)) > 1:
+        yield "the application listens to reset"
     level = connection.get_isolation_level()
-    return f"its transactions are {level}" if level in HIGHER else ""
-
-
-# the first one includes the others
-CAUSES: tuple[tuple[Callable[[Engine, Connection], str], str], ...] = (
-    (another_database, "the pool of this library, and all that it promises"),
-    (another_driver, f"{LIMITS}, {READS}"),
-    (memory, "the pool's numbers"),
-    (another_pool, QUEUE),
-    (own_creator, LIMITS),
-    (noticed_pooler, WITHHELD),
-    (own_session, f"{READS}, no COMMIT on a dead connection"),
-    (own_cursor, READS),
-    (own_execute, READS),
-    (own_reset, READS),
-    (higher_isolation, READS),
-)
+    if level in HIGHER:
+        yield f"its transactions are {level}"

@@ -12,11 +12,10 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import click
-from flask import Flask, current_app
+from flask import current_app
 from flask.cli import with_appcontext
 
-from ..page import prefix
-from . import Command, output
+from . import output
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -26,7 +25,7 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S10
 SECONDS = output.Number(0.1, 3600)
 
 
-@click.command("status", cls=Command)
+@click.command("status")
 @output.option("--url", help="Where the service listens.  [default: from HOST and PORT]")
 @output.option("--watch", is_flag=True, help="Ask again and again, until interrupted.")
 @output.option("--interval", type=SECONDS, default=1.0, help="Seconds between two questions.")
@@ -96,13 +95,13 @@ def own_url() -> str:
 
 def ask(url: str) -> dict[str, Any]:
     """Return the service's /pool.json; ClickException in one line if there is none."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    page = f"{url.rstrip('/')}{prefix(app) or ''}/pool.json"
+    settings = current_app.extensions["flask_pool"].settings
+    page = f"{url.rstrip('/')}{settings['POOL_URL_PREFIX']}/pool.json"
     if "@" in page:
         raise click.ClickException("--url: without user and password; OPS_TOKEN is sent")
     if not page.startswith(("http://", "https://")):
         raise click.ClickException(f"{url}: not the URL of a service; http://... is")
-    token = str(app.extensions["flask_pool"].settings["OPS_TOKEN"] or "").encode().decode("latin-1")
+    token = (settings["OPS_TOKEN"] or "").encode().decode("latin-1")
     # a proxy of the environment does not know this service
     opener = build_opener(ProxyHandler({}))
     try:

@@ -116,9 +116,6 @@ class Recorder:
         self.note("App stops, close all connections", f"{left} open" if left else "Pool closed")
 
 
-def ordinal(number: int) -> str:
-    """Return First, Second and so on, in figures after Tenth."""
-    if number <= len(ORDINALS):
-        return ORDINALS[number - 1]
-    last = 0 if number % 100 in (11, 12, 13) else number % 10
-    return str(number) + {1: "st", 2: "nd", 3: "rd"}.get(last, "th")
+def name_of(number: int) -> str:
+    """Return what a request is called: First request and so on, with figures after the tenth."""
+    return f"{ORDINALS[number - 1]} request" if number <= len(ORDINALS) else f"Request {number}"

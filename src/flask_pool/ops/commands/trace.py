@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from time import sleep
@@ -12,15 +13,16 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy.engine import Connection
 
-from . import Command, output
-from .steps import Recorder, Row, SteppedPool, ordinal
+from . import output
+from .steps import Recorder, Row, SteppedPool, name_of
 
 COLUMNS = ("Step", "Action", "Pool state", "Result")
-SOME = click.IntRange(1, 1000)
+MOST = 1000
+SOME = click.IntRange(1, MOST)
 PATIENCE = 60.0  # seconds that a request waits for a connection
 
 
-@click.command("trace", cls=Command)
+@click.command("trace")
 @output.option("--pool-size", type=SOME, default=2, help="Connections of the pool.")
 @output.option("--requests", type=SOME, default=3, help="Requests that ask for one.")
 @output.option("--concurrent", is_flag=True, help="All requests arrive before one is served.")
@@ -51,39 +53,30 @@ def run(size: int, requests: int, concurrent: bool) -> list[Row]:
     try:
         recorder = Recorder(engine)
         recorder.start(size)
-        (at_once if concurrent else one_after_another)(recorder, requests)
+        numbers = range(1, requests + 1)
+        for together in [numbers] if concurrent else zip(numbers):
+            serve(recorder, together)
         recorder.stop()
     finally:
         engine.dispose()
     return recorder.rows
 
 
-def one_after_another(recorder: Recorder, requests: int) -> None:
-    """Serve each request before the next one arrives."""
-    for number in range(1, requests + 1):
-        _arrive(recorder, number)
-        with recorder.engine.connect() as connection:
-            recorder.serve(connection)
-
-
-def _arrive(recorder: Recorder, number: int) -> None:
-    recorder.note(f"{ordinal(number)} request arrives", "Get connection from pool")
-
-
-def at_once(recorder: Recorder, requests: int) -> None:
-    """Let all requests arrive before the first one is served."""
+def serve(recorder: Recorder, numbers: Iterable[int]) -> None:
+    """Let these requests arrive, and then serve them, those that wait as soon as they can be."""
     having: deque[Future[Connection]] = deque()
     waiting: deque[Future[Connection]] = deque()
-    with ThreadPoolExecutor(requests) as threads:
+    with ThreadPoolExecutor(MOST) as threads:
         try:
-            for number in range(1, requests + 1):
-                _arrive(recorder, number)
+            for number in numbers:
+                name = name_of(number)
+                recorder.note(f"{name} arrives", "Get connection from pool")
                 asked = threads.submit(recorder.engine.connect)
                 while not asked.done() and recorder.pool.waiting() == len(waiting):
                     sleep(0.001)
                 if not asked.done():
                     result = f"{recorder.pool.waiting()} waiting"
-                    recorder.note(f"{ordinal(number)} request waits for a connection", result)
+                    recorder.note(f"{name} waits for a connection", result)
                 (having if asked.done() else waiting).append(asked)
             while having:
                 with having.popleft().result() as connection:
