@@ -65,29 +65,21 @@ def expected_files(slug: str, docker: str, ci: str, family: str) -> set[str]:
     return code | top | (DOCKER if docker == "yes" else set()) | CI[ci]
 
 
-@pytest.mark.parametrize("docker", ["yes", "no"])
 @pytest.mark.parametrize(
-    ("ci", "family"), [("github", "sqlite"), ("gitlab", "postgresql"), ("none", "mysql")]
+    ("docker", "ci", "family"),
+    [
+        *(("yes", "github", family) for family in DATABASES),
+        *(("yes", ci, family) for ci in ("gitlab", "none") for family in ("postgresql", "mysql")),
+        *(("no", ci, family) for ci, family in zip(CI, DATABASES, strict=True)),
+    ],
 )
 def test_a_project_has_exactly_the_files_that_were_chosen(
     bake: Bake, docker: str, ci: str, family: str
 ) -> None:
-    """Nothing of another choice stays, nor an empty folder."""
+    """Nothing of another choice stays, nor an empty folder; a database file is for GitHub."""
     project = bake(docker=docker, ci=ci, database_url=DATABASES[family])
     added = {".github/compose.yaml"} if ci == "github" and family != "sqlite" else set()
     assert project.files() == expected_files(project.slug, docker, ci, family) | added
-    assert empty_folders(project) == []
-
-
-@pytest.mark.parametrize("family", ["postgresql", "mysql"])
-@pytest.mark.parametrize("ci", list(CI))
-def test_only_github_has_a_file_for_the_database_that_it_tests_on(
-    bake: Bake, family: str, ci: str
-) -> None:
-    """GitLab names it in its own file; SQLite is no server."""
-    project = bake(database_url=DATABASES[family], ci=ci)
-    added = {".github/compose.yaml"} if ci == "github" else set()
-    assert project.files() == expected_files(project.slug, "yes", ci, family) | added
     assert empty_folders(project) == []
 
 

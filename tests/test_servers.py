@@ -7,15 +7,12 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import psycopg
-import pymysql
 import pytest
 import servers
-from servers.process import PASSWORD, USER
 
 OpenProxy = Callable[[int], servers.Proxy]
 
@@ -23,98 +20,6 @@ OpenProxy = Callable[[int], servers.Proxy]
 def connect(dsn: str) -> psycopg.Connection:
     """Connect as a service does that PgBouncer may stand in front of."""
     return psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
-
-
-def connect_mariadb(port: int) -> "pymysql.Connection[pymysql.cursors.Cursor]":
-    """Connect to MariaDB through a port."""
-    return pymysql.connect(
-        host="127.0.0.1", port=port, user=USER, password=PASSWORD, database="mysql"
-    )
-
-
-def test_a_select_on_postgresql_is_one_round_trip(
-    postgresql: servers.PostgreSQL, proxy: OpenProxy
-) -> None:
-    """A statement with a parameter outside a transaction goes there and back once."""
-    counter = proxy(postgresql.port)
-    with connect(postgresql.dsn(port=counter.port)) as connection:
-        before = counter.round_trips
-        connection.execute("SELECT %s::int", (1,)).fetchone()
-        assert counter.round_trips - before == 1
-    assert counter.connections == 1
-
-
-def test_a_select_on_mariadb_is_one_round_trip(mariadb: servers.MariaDB, proxy: OpenProxy) -> None:
-    """The same on MariaDB, whose server speaks first."""
-    counter = proxy(mariadb.port)
-    with connect_mariadb(counter.port) as connection, connection.cursor() as cursor:
-        before = counter.round_trips
-        cursor.execute("SELECT %s", (1,))
-        assert counter.round_trips - before == 1
-
-
-def test_32_threads_are_counted_exactly(postgresql: servers.PostgreSQL, proxy: OpenProxy) -> None:
-    """Many clients at once lose or double no count."""
-    counter = proxy(postgresql.port)
-
-    def work(_: int) -> None:
-        with connect(postgresql.dsn(port=counter.port)) as connection:
-            for number in range(50):
-                connection.execute("SELECT %s::int", (number,)).fetchone()
-
-    work(0)
-    servers.wait_until(lambda: counter.open_connections == 0)
-    once = counter.round_trips
-    with ThreadPoolExecutor(32) as threads:
-        list(threads.map(work, range(31)))
-    servers.wait_until(lambda: counter.open_connections == 0)
-    assert counter.round_trips == 32 * once
-    assert counter.connections == 32
-
-
-def test_killed_backends_are_gone(postgresql: servers.PostgreSQL) -> None:
-    """The clients of one database lose their connections, and nobody else does."""
-    database, other = postgresql.create_database(), postgresql.create_database()
-    with (
-        connect(postgresql.dsn(database)) as victim,
-        connect(postgresql.dsn(other)) as bystander,
-    ):
-        assert [row["pid"] for row in postgresql.connections(database)] == [victim.info.backend_pid]
-        assert postgresql.kill_backends(database) == 1
-        with pytest.raises(psycopg.OperationalError):
-            victim.execute("SELECT 1")
-        bystander.execute("SELECT 1")
-
-
-def test_killed_mariadb_connections_are_gone(mariadb: servers.MariaDB) -> None:
-    """A killed client sees its connection closed."""
-    with connect_mariadb(mariadb.port) as connection:
-        assert mariadb.kill_backends() == 1
-        with pytest.raises(pymysql.err.OperationalError):
-            connection.cursor().execute("SELECT 1")
-
-
-@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
-@pytest.mark.parametrize("crash", [False, True])
-def test_a_server_comes_back_on_its_port(
-    name: str, crash: bool, request: pytest.FixtureRequest
-) -> None:
-    """A restart keeps the port and the data."""
-    server = request.getfixturevalue(name)
-    database = server.create_database()
-    server.restart(crash=crash)
-    assert server.rows("SELECT 1 AS one", database=database) == [{"one": 1}]
-
-
-def test_a_paused_server_does_not_answer(postgresql: servers.PostgreSQL) -> None:
-    """Neither the listening process nor a backend answers until it is resumed."""
-    with connect(postgresql.dsn()) as connection, ThreadPoolExecutor(1) as thread:
-        with postgresql.paused():
-            answer = thread.submit(connection.execute, "SELECT 1")
-            with pytest.raises(psycopg.errors.ConnectionTimeout):
-                psycopg.connect(postgresql.dsn(), connect_timeout=2)
-            assert not answer.done()
-        assert answer.result().fetchone() == (1,)
 
 
 def test_an_abrupt_goodbye_is_in_the_log(postgresql: servers.PostgreSQL, proxy: OpenProxy) -> None:
@@ -162,48 +67,6 @@ def test_who_left_a_silent_network_is_gone_after_it(
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     network.speak()
     servers.wait_until(lambda: network.open_connections == 0, 30)
-
-
-@pytest.mark.needs("pgbouncer")
-def test_pgbouncer_shares_few_connections_among_many_clients(
-    postgresql: servers.PostgreSQL,
-) -> None:
-    """In transaction mode 8 clients work on 2 server connections."""
-    database = postgresql.create_database()
-    with servers.pgbouncer(postgresql, default_pool_size=2) as bouncer:
-
-        def work(number: int) -> object:
-            with connect(bouncer.dsn(database)) as connection:
-                return [connection.execute("SELECT %s::int", (number,)).fetchone()] * 20
-
-        with ThreadPoolExecutor(8) as threads:
-            answers = list(threads.map(work, range(8)))
-        assert answers == [[(number,)] * 20 for number in range(8)]
-        assert len(postgresql.connections(database)) <= 2
-        assert {pool["pool_mode"] for pool in bouncer.show("POOLS")} >= {"transaction"}
-
-
-@pytest.mark.needs("postgresql")
-def test_a_promoted_standby_has_all_that_was_committed() -> None:
-    """It can lag, be killed for, promoted and followed; a commit waits for one of them."""
-    with servers.cluster(2, "ANY 1 (s1, s2)") as cluster:
-        first, second = cluster.standbys
-        cluster.primary.rows("CREATE TABLE notes (id int)")
-        first.catch_up()
-        first.pause_replay()
-        cluster.primary.rows("INSERT INTO notes VALUES (1)")
-        second.catch_up()
-        assert (first.rows("TABLE notes"), second.rows("TABLE notes")) == ([], [{"id": 1}])
-
-        first.resume_replay()
-        first.catch_up()
-        cluster.primary.stop(crash=True)
-        first.promote()
-        second.follow(first)
-        first.rows("INSERT INTO notes VALUES (2)")
-        second.catch_up()
-
-        assert second.rows("TABLE notes ORDER BY id") == [{"id": 1}, {"id": 2}]
 
 
 def test_nothing_is_left_of_a_killed_process() -> None:

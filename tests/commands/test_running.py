@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -64,19 +63,3 @@ def test_bench_says_what_a_plot_needs(
     assert told.code == 1
     hint = r"Error: --plot needs matplotlib: pip install 'flask-pool\[plot\]'\n"
     assert re.fullmatch(hint, told.err)
-
-
-def test_serving_loads_nothing_of_the_commands() -> None:
-    """Neither their modules nor the libraries that only they use."""
-    code = (
-        "import sys; from flask import Flask; from flask_sqlalchemy import SQLAlchemy\n"
-        "from flask_pool import Pool\n"
-        "app = Flask('served'); app.config['SQLALCHEMY_DATABASE_URI'] = 'sqlite://'\n"
-        "Pool(app, SQLAlchemy()); app.test_client().get('/')\n"
-        "heavy = ('rich', 'matplotlib')\n"
-        "print([name for name in sys.modules if 'ops.commands.' in name or name in heavy])"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert said.stdout.splitlines()[-1] == "[]"

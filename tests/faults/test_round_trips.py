@@ -65,13 +65,3 @@ def test_a_read_is_two_on_mariadb(on_mariadb: Database, serve: Serve, proxy: Ope
 
     assert round_trips(between, service, lambda s: s.get()) == 2
     assert round_trips(between, service, lambda s: s.post("One")) == 3
-
-
-def test_a_busy_connection_is_not_pinged_and_an_idle_one_is(
-    on_postgresql: Database, serve: Serve, proxy: OpenProxy
-) -> None:
-    """With every connection idle for too long, each read costs one round trip more."""
-    between = proxy(on_postgresql.server.port)
-    service = serve(on_postgresql.url(between.port), **WARM | {"SQLALCHEMY_POOL_PING_AFTER": 0})
-
-    assert round_trips(between, service, lambda s: s.get()) == 2

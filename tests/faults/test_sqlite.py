@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,9 @@ from .service import WITH_VIEWS
 
 # an application that follows SQLAlchemy's recipe for BEGIN IMMEDIATE
 WITH_IMMEDIATE = (*WITH_VIEWS[:-1], "views:create_immediate_app()")
-DRIVER_WAITS = 5  # seconds for another connection's lock
 WRITERS = 8
 WRITES = 320
 SPREAD: dict[str, Setting] = {"WEB_CONCURRENCY": 4, "WEB_THREADS": 4}
-ONE_WORKER: dict[str, Setting] = {"WEB_CONCURRENCY": 1, "WEB_THREADS": 4}
 
 
 @pytest.fixture(scope="module")
@@ -60,48 +57,6 @@ def test_no_acknowledged_update_is_lost(
     assert len(saved) >= WRITES * 0.9
     assert all(answer.is_clean_refusal for answer in refused), refused
     assert all(answer.data["reason"] == "conflict" for answer in refused), refused
-    assert all(answer.seconds > DRIVER_WAITS * 0.9 for answer in refused), refused
+    assert all(answer.seconds > 4.5 for answer in refused), refused
     counted = service.metric("db_client_request_unavailable_total", reason="conflict")
     assert counted == len(refused)
-
-
-def test_readers_do_not_wait_for_a_writer(file: Path, serve: Serve) -> None:
-    """WAL: who reads while somebody writes sees what was there before."""
-    service = serve(f"sqlite:///{file}", **ONE_WORKER)
-    service.post("Alice")
-
-    writer = sqlite3.connect(file, isolation_level=None)
-    assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    writer.execute("BEGIN IMMEDIATE")
-    writer.execute("INSERT INTO users (name) VALUES ('Bob')")
-    during = load(lambda _: service.get(), 20)
-    writer.execute("COMMIT")
-    writer.close()
-
-    assert {answer.text for answer in during} == {"Alice"}
-    assert service.get().text == "Alice,Bob"
-
-
-def test_a_writer_that_keeps_its_lock_is_503(file: Path, serve: Serve) -> None:
-    """After the driver's timeout, in one clean answer, and the pool is whole."""
-    service = serve(f"sqlite:///{file}?timeout=0.5", **ONE_WORKER)
-
-    writer = sqlite3.connect(file, isolation_level=None)
-    writer.execute("BEGIN IMMEDIATE")
-    refused = service.post("Alice")
-    writer.execute("ROLLBACK")
-    writer.close()
-
-    assert refused.is_clean_refusal
-    assert 0.4 < refused.seconds < DRIVER_WAITS
-    assert service.post("Alice").status == 201
-    assert service.get().text == "Alice"
-
-
-def test_foreign_keys_are_enforced(file: Path, serve: Serve) -> None:
-    """On every connection of the pool."""
-    service = serve(f"sqlite:///{file}", *WITH_VIEWS, **ONE_WORKER)
-
-    answers = load(lambda _: service.get("/probe/foreign_keys"), 40)
-
-    assert {answer.text for answer in answers} == {'{"on":1}\n'}

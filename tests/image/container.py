@@ -48,9 +48,9 @@ class Container(Service):
         folder = f"--chdir={config['WorkingDir']}"
         return [*PRIVATE, *enter, folder, *variables, *(command or config["Cmd"])]
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        Server.start(self)
+    def place(self) -> tuple[Path, dict[str, str]]:
+        """Give what every server has: the container has its own."""
+        return Server.place(self)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run another command in a container of the same image."""

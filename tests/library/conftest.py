@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +15,16 @@ from flask_pool.connections import Socket, ask_socket
 from flask_pool.observer import Observer
 from flask_sqlalchemy import SQLAlchemy
 from servers import MariaDB, PostgreSQL, Proxy, wait_until
-from sqlalchemy import BigInteger, ForeignKey, Integer, String, text
+from sqlalchemy import BigInteger, ForeignKey, Integer, String, select, text
+from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from werkzeug.test import TestResponse
 
 LONG = 30  # seconds: a test that waits for as long has failed
 
 FIRST = 1001  # the id of the first row that `store` makes; a sequence does not reach it
+
+ONE: dict[str, Any] = {"SQLALCHEMY_POOL_SIZE": 1, "SQLALCHEMY_MAX_OVERFLOW": 0}  # connection
 
 Make = Callable[..., Flask]
 OpenProxy = Callable[[int], Proxy]
@@ -215,7 +219,7 @@ def app(make_app: Make, tables: None) -> Iterator[Flask]:
 @pytest.fixture
 def single(make_app: Make, tables: None) -> Flask:
     """An application whose requests share one connection."""
-    return make_app(SQLALCHEMY_POOL_SIZE=1, SQLALCHEMY_MAX_OVERFLOW=0)
+    return make_app(**ONE)
 
 
 @pytest.fixture
@@ -227,6 +231,43 @@ def engine(app: Flask) -> Any:
 def engine_of(app: Flask) -> Any:
     """Give an application's engine."""
     return app.extensions["pool"].engines["default"]
+
+
+def ask() -> str:
+    """Have the database say 1: the simplest view."""
+    return str(db.session.scalar(text("SELECT 1")))
+
+
+def names() -> list[str]:
+    """Give the names of all items, as the session sees them."""
+    return list(db.session.scalars(select(Item.name).order_by(Item.id)))
+
+
+# ways in which a checkout ends
+
+
+def invalidate(engine: Engine) -> None:
+    """Give back a connection that is of no use any more."""
+    with engine.connect() as connection:
+        connection.invalidate()
+
+
+def detach(engine: Engine) -> None:
+    """Take a connection out of the pool for good."""
+    with engine.connect() as connection:
+        connection.detach()
+
+
+def fail(engine: Engine) -> None:
+    """Meet an error of the program's own."""
+    with pytest.raises(ZeroDivisionError), engine.connect():
+        raise ZeroDivisionError
+
+
+def forget(engine: Engine) -> None:
+    """Lose a connection."""
+    engine.connect()
+    gc.collect(0)
 
 
 @pytest.fixture

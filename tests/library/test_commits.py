@@ -23,6 +23,7 @@ from .conftest import (
     Seen,
     answer,
     db,
+    names,
     on,
     run,
     store,
@@ -30,10 +31,6 @@ from .conftest import (
 )
 
 BOTH = on("postgresql", "mariadb")
-
-
-def names() -> list[str]:
-    return list(db.session.scalars(select(Item.name).order_by(Item.id)))
 
 
 @BOTH
@@ -262,34 +259,32 @@ def test_a_raw_connection_is_rolled_back(app: Flask, rollbacks: Callable[..., in
     assert stored(app) == []
 
 
-@on("mariadb")
-def test_a_raw_insert_that_failed_holds_no_lock(single: Flask, database: Database) -> None:
-    """The server's status says nothing of the lock that a duplicate key leaves."""
-    store(single, "A")
+def raw_insert_that_fails() -> None:
+    cursor: Any = db.session.connection().connection.cursor()
+    with pytest.raises(Exception, match="Duplicate"):
+        cursor.execute("INSERT INTO pool_items (id, name) VALUES (1001, 'B')")
 
-    def view() -> None:
-        cursor: Any = db.session.connection().connection.cursor()
-        with pytest.raises(Exception, match="Duplicate"):
-            cursor.execute("INSERT INTO pool_items (id, name) VALUES (1001, 'B')")
 
-    run(single, view, "POST")
-    database.rows("SET STATEMENT innodb_lock_wait_timeout=2 FOR DELETE FROM pool_parts")
-    database.rows("SET STATEMENT innodb_lock_wait_timeout=2 FOR DELETE FROM pool_items")
+def insert_that_fails() -> None:
+    with pytest.raises(IntegrityError):
+        db.session.execute(insert(Item).values(id=1001, name="B"))
 
-    assert stored(single) == []
+
+def select_with_a_lock() -> None:
+    db.session.scalars(select(Item).with_for_update()).all()
 
 
 @on("mariadb")
-def test_a_statement_that_failed_holds_no_lock(single: Flask, database: Database) -> None:
+@pytest.mark.parametrize("work", [raw_insert_that_fails, insert_that_fails, select_with_a_lock])
+def test_a_lock_is_gone_after_the_request(
+    single: Flask, database: Database, work: Callable[[], None]
+) -> None:
+    """PyMySQL's status shows neither one of a SELECT nor one that a duplicate key leaves."""
     store(single, "A")
 
-    def view() -> None:
-        with pytest.raises(IntegrityError):
-            db.session.execute(insert(Item).values(id=1001, name="B"))
-
-    run(single, view, "POST")
-    database.rows("SET STATEMENT innodb_lock_wait_timeout=2 FOR DELETE FROM pool_parts")
-    database.rows("SET STATEMENT innodb_lock_wait_timeout=2 FOR DELETE FROM pool_items")
+    run(single, work, "POST")
+    for table in ("pool_parts", "pool_items"):
+        database.rows(f"SET STATEMENT innodb_lock_wait_timeout=2 FOR DELETE FROM {table}")
 
     assert stored(single) == []
 
@@ -338,22 +333,6 @@ def test_pool_reset_on_return_commit_means_what_sqlalchemy_says(
     run(app, view)
 
     assert stored(app) == ["raw"]
-
-
-@on("mariadb")
-def test_a_lock_taken_by_a_select_is_gone_after_the_request(
-    single: Flask, database: Database
-) -> None:
-    """PyMySQL's status does not show it."""
-    store(single, "A")
-
-    def view() -> None:
-        db.session.scalars(select(Item).with_for_update()).all()
-
-    run(single, view)
-    database.rows("SET STATEMENT innodb_lock_wait_timeout=2 FOR UPDATE pool_items SET name = 'B'")
-
-    assert stored(single) == ["B"]
 
 
 @on("postgresql")

@@ -23,11 +23,11 @@ from flask_pool.settings import with_defaults
 from flask_pool.uses import line_of
 from flask_sqlalchemy import SQLAlchemy
 from servers import PgBouncer, wait_until
-from sqlalchemy import create_engine, event, select, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.pool import NullPool
 
-from .conftest import Database, Item, Make, Seen, answer, db, engine_of, on, run, stored
+from .conftest import Database, Make, Seen, answer, ask, db, engine_of, names, on, run, stored
 
 OPTIONS = "SQLALCHEMY_ENGINE_OPTIONS"
 NEVER = "sqlite:////never/opened.db"
@@ -36,14 +36,6 @@ RDS_PROXY = (
     "FATAL:  Feature not supported: RDS Proxy currently doesn't support command-line options"
 )
 SLEEPS = {"postgresql": "pg_sleep(30)", "mariadb": "SLEEP(30)"}
-
-
-def ask() -> str:
-    return str(db.session.scalar(text("SELECT 1")))
-
-
-def names() -> list[str]:
-    return list(db.session.scalars(select(Item.name).order_by(Item.id)))
 
 
 # reads that are run once more
@@ -272,12 +264,6 @@ def test_options_of_the_application_are_sent_to_a_pooler_that_was_noticed(
     assert given.get("options", "") == own
     assert given["prepare_threshold"] is None
     assert not hosts.is_pooler(psycopg.OperationalError(said))  # once is enough
-
-
-def test_another_refusal_of_a_server_tells_of_no_pooler() -> None:
-    hosts = Hosts(create_engine("postgresql+psycopg://h/d"))
-
-    assert not hosts.is_pooler(psycopg.OperationalError('database "d" does not exist'))
 
 
 @on("postgresql")

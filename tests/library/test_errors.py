@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -19,13 +18,9 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, SQLAlchemy
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
-from .conftest import LONG, Database, Item, Make, Seen, answer, db, engine_of, on, run, store
+from .conftest import LONG, Database, Item, Make, Seen, answer, ask, db, engine_of, on, run, store
 
 METHODS = pytest.mark.parametrize("method", ["GET", "POST"])
-
-
-def ask() -> str:
-    return str(db.session.scalar(text("SELECT 1")))
 
 
 def exhausted(app: Flask, view: Callable[[], object] = ask, method: str = "GET") -> Any:
@@ -164,50 +159,6 @@ def test_error_trackers_see_what_they_saw_before(make_app: Make) -> None:
     assert len(sent) == 2
 
 
-@on("sqlite")
-def test_a_router_of_its_own_answers_503_too(make_app: Make) -> None:
-    """Situation 21: Flask-RESTX and Flask-RESTful answer a HTTPException by its `code`."""
-    app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
-
-    def view() -> Any:
-        try:
-            return ask()
-        except HTTPException as error:
-            headers = dict(error.get_response().headers)
-            return (
-                {"message": error.description},
-                error.code,
-                {"Retry-After": headers["Retry-After"]},
-            )
-
-    refused = exhausted(app, view)
-
-    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
-    assert refused.json == {"message": REASONS["exhausted"]}
-
-
-@on("sqlite")
-def test_a_resource_of_flask_restx_answers_503(make_app: Make) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own use of what is deprecated
-        restx = pytest.importorskip("flask_restx")
-    app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
-    api = restx.Api(app, doc=False)
-
-    @api.route("/resource")
-    class Resource(restx.Resource):  # type: ignore[misc, name-defined]
-        def get(self) -> str:
-            return ask()
-
-    with ExitStack() as stack:
-        for _ in range(3):
-            stack.enter_context(engine_of(app).connect())
-        refused = app.test_client().get("/resource")
-
-    assert (refused.status_code, refused.headers.get("Retry-After")) == (503, "1")
-    assert app.test_client().get("/resource").json == "1"
-
-
 @pytest.mark.parametrize("kind", [errors.TimeoutError, errors.TooManyWaiting])
 def test_the_pools_own_errors_are_sqlalchemys_and_werkzeugs(
     kind: type[errors.TimeoutError],
@@ -250,6 +201,7 @@ def numbered(number: int) -> Any:
         (numbered(1020), "conflict"),
         (numbered(1969), "timeout"),
         (numbered(3024), "timeout"),
+        (numbered(1040), "unavailable"),
         (numbered(1047), "unavailable"),
         (numbered(1180), "in_doubt"),
         (numbered(1064), None),

@@ -16,7 +16,7 @@ from sqlalchemy import select, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
-from .conftest import Database, Item, db, engine_of, on, stored
+from .conftest import Database, Item, db, engine_of, names, on, stored
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
@@ -49,10 +49,6 @@ def in_child(work: Callable[[], object], fork: Callable[[], int] = fork_in_pytho
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def names() -> list[str]:
-    return list(db.session.scalars(select(Item.name).order_by(Item.id)))
 
 
 @pytest.mark.parametrize(

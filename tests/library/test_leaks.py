@@ -16,7 +16,7 @@ from servers import wait_until
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from .conftest import LONG, Item, Make, Seen, answer, db, engine_of, on, run, stored
+from .conftest import LONG, ONE, Item, Make, Seen, answer, ask, db, engine_of, on, run, stored
 
 kept: list[Any] = []
 
@@ -35,17 +35,12 @@ def forget() -> Iterator[None]:
 def scarce(make_app: Make, tables: None) -> Flask:
     """An application with one connection, whose leaks are reclaimed soon."""
     return make_app(
-        SQLALCHEMY_POOL_SIZE=1,
-        SQLALCHEMY_MAX_OVERFLOW=0,
+        **ONE,
         SQLALCHEMY_POOL_TIMEOUT=LONG,
         # on MariaDB and SQLite a connection may be busy for as long
         SQLALCHEMY_STATEMENT_TIMEOUT=0.5,
         POOL_LEAK_AFTER=0.1,
     )
-
-
-def ask() -> str:
-    return str(db.session.scalar(text("SELECT 1")))
 
 
 def leaks(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -125,14 +120,19 @@ def test_a_leak_is_left_alone_while_nobody_waits(make_app: Make) -> None:
 
 
 @on("postgresql")
+def test_a_leak_stays_out_for_as_long_as_the_setting_says(make_app: Make) -> None:
+    app = make_app(**ONE, SQLALCHEMY_POOL_TIMEOUT=1.5, POOL_LEAK_AFTER=86400)
+    answer(app, take).close()
+
+    assert answer(app, ask).status_code == 503
+    assert kept[0].scalar(text("SELECT 1")) == 1
+    kept.pop().close()
+
+
+@on("postgresql")
 def test_a_leak_that_is_used_is_left_alone(make_app: Make) -> None:
     """A job goes on with the connection of the request that began it."""
-    app = make_app(
-        SQLALCHEMY_POOL_SIZE=1,
-        SQLALCHEMY_MAX_OVERFLOW=0,
-        SQLALCHEMY_POOL_TIMEOUT=1.5,
-        POOL_LEAK_AFTER=1.0,
-    )
+    app = make_app(**ONE, SQLALCHEMY_POOL_TIMEOUT=1.5, POOL_LEAK_AFTER=1.0)
     answer(app, take).close()
     done = Event()
 
@@ -153,12 +153,7 @@ def test_a_leak_that_is_used_is_left_alone(make_app: Make) -> None:
 
 @on("postgresql")
 def test_a_leak_with_a_statement_that_runs_is_left_alone(make_app: Make) -> None:
-    app = make_app(
-        SQLALCHEMY_POOL_SIZE=1,
-        SQLALCHEMY_MAX_OVERFLOW=0,
-        SQLALCHEMY_POOL_TIMEOUT=1.5,
-        POOL_LEAK_AFTER=0.1,
-    )
+    app = make_app(**ONE, SQLALCHEMY_POOL_TIMEOUT=1.5, POOL_LEAK_AFTER=0.1)
     answer(app, take).close()
     job = Thread(target=lambda: kept[0].scalar(text("SELECT pg_sleep(2.5)")))
     job.start()
@@ -175,13 +170,8 @@ def test_a_leak_with_a_statement_that_runs_is_left_alone(make_app: Make) -> None
 def test_a_raw_connection_is_only_logged(
     make_app: Make, tables: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = make_app(
-        SQLALCHEMY_POOL_SIZE=1,
-        SQLALCHEMY_MAX_OVERFLOW=0,
-        SQLALCHEMY_POOL_TIMEOUT=1.3,
-        SQLALCHEMY_STATEMENT_TIMEOUT=0.1,
-        POOL_LEAK_AFTER=0.1,
-    )
+    limits = {"SQLALCHEMY_POOL_TIMEOUT": 1.3, "SQLALCHEMY_STATEMENT_TIMEOUT": 0.1}
+    app = make_app(**ONE, **limits, POOL_LEAK_AFTER=0.1)
     answer(app, take_raw).close()
 
     assert answer(app, ask).status_code == 503

@@ -12,26 +12,11 @@ from flask import Flask
 from servers import can_silence, paced, wait_until
 from sqlalchemy import event, text
 
-from .conftest import (
-    LONG,
-    Database,
-    Make,
-    OpenProxy,
-    Seen,
-    answer,
-    db,
-    engine_of,
-    on,
-    run,
-)
+from .conftest import LONG, Database, Make, OpenProxy, Seen, answer, ask, db, engine_of, on, run
 
 BOTH = on("postgresql", "mariadb")
 LIMITS = {"SQLALCHEMY_STATEMENT_TIMEOUT": 0.5, "SQLALCHEMY_CONNECT_TIMEOUT": 1.0}
 SOON = 0.5 + 1.0 + 1.5  # seconds: the statement's limit, the connect limit, and the watcher's pace
-
-
-def ask() -> str:
-    return str(db.session.scalar(text("SELECT 1")))
 
 
 def pause(seconds: float) -> str:
@@ -84,24 +69,6 @@ def test_mariadb_raises_the_limit_as_it_documents(make_app: Make, how: str) -> N
             db.session.execute(text(f"SET STATEMENT max_statement_time = 20 FOR {pause(2.2)}"))
 
     run(app, view)
-
-
-@on("postgresql")
-def test_a_listener_in_silence_is_left_alone(make_app: Make) -> None:
-    """Situation 6: LISTEN, for longer than all limits."""
-    app = make_app(**LIMITS)
-    with app.app_context():
-        raw = db.engine.raw_connection()
-        driver: Any = raw.driver_connection
-        driver.autocommit = True
-        driver.execute("LISTEN news")
-        assert list(driver.notifies(timeout=2.5)) == []
-        with engine_of(app).connect() as other:
-            other.execute(text("NOTIFY news, 'here'"))
-            other.commit()
-        assert [each.payload for each in driver.notifies(timeout=LONG, stop_after=1)] == ["here"]
-        driver.autocommit = False
-        raw.close()
 
 
 @on("postgresql")
@@ -265,11 +232,12 @@ def test_options_of_the_application_stay_and_win(make_app: Make, database: Datab
 
     def view() -> object:
         if database.kind == "postgresql":
-            names = ("search_path", "statement_timeout", "tcp_keepalives_idle")
+            keepalives = (f"tcp_keepalives_{name}" for name in ("idle", "interval", "count"))
+            names = ("search_path", "statement_timeout", *keepalives)
             return [db.session.scalar(text(f"SHOW {name}")) for name in names]
         return [*db.session.execute(text("SELECT @@time_zone, @@max_statement_time")).one()]
 
-    expected = {"postgresql": ["public,app", "9s", "5"], "mariadb": ["+03:00", 7.5]}
+    expected = {"postgresql": ["public,app", "9s", "5", "1", "5"], "mariadb": ["+03:00", 7.5]}
     assert run(app, view) == expected[database.kind]
 
 

@@ -7,16 +7,12 @@ from typing import Any
 import pytest
 from flask import Flask
 from servers import PgBouncer
-from sqlalchemy import event, select, text
+from sqlalchemy import event, text
 
-from .conftest import Database, Item, Make, answer, db, drivers, engine_of, on, run, stored
+from .conftest import Database, Item, Make, answer, db, drivers, engine_of, names, on, run, stored
 
 pytestmark = on("postgresql")
 PGBOUNCER = {"SQLALCHEMY_EXTERNAL_POOLER": "pgbouncer"}
-
-
-def names() -> list[str]:
-    return list(db.session.scalars(select(Item.name).order_by(Item.id)))
 
 
 def add() -> None:

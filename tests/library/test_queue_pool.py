@@ -6,9 +6,10 @@ import gc
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
-from threading import Barrier, Lock
+from random import Random
+from threading import Barrier, Lock, local
 from time import sleep, time
 from typing import Any
 
@@ -23,7 +24,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from .conftest import LONG, Database, is_dead, on
+from .conftest import LONG, Database, detach, fail, forget, invalidate, is_dead, on
 
 queue_pool: Any = import_module(FairQueuePool.__module__)
 
@@ -278,26 +279,6 @@ def test_a_failed_connect_lets_the_next_waiter_try_at_once(make: Make) -> None:
     use(engine)
 
 
-def invalidate(engine: Engine) -> None:
-    with engine.connect() as connection:
-        connection.invalidate()
-
-
-def detach(engine: Engine) -> None:
-    with engine.connect() as connection:
-        connection.detach()
-
-
-def fail(engine: Engine) -> None:
-    with pytest.raises(ZeroDivisionError), engine.connect():
-        raise ZeroDivisionError
-
-
-def forget(engine: Engine) -> None:
-    engine.connect()
-    gc.collect(0)
-
-
 def dispose(engine: Engine) -> None:
     with engine.connect():
         engine.dispose()
@@ -317,6 +298,41 @@ def test_a_place_comes_back_however_a_checkout_ends(
             stack.enter_context(engine.connect())
         with pytest.raises(PoolTimeoutError):
             engine.connect()
+
+
+class Planned(Exception):
+    """What a listener raises on purpose."""
+
+
+def test_no_place_is_lost_however_checkouts_end_in_many_threads(make: Make) -> None:
+    engine, mood = make(pool_size=3, max_overflow=2), local()
+    plans = ["do_connect", "connect", "checkout", "reset"]
+    endings = (use, use, invalidate, detach, fail, forget, dispose)
+    ways = [*((plan, use) for plan in plans), *((None, ending) for ending in endings)]
+    for name in plans:
+
+        def fail_if_planned(*_: Any, name: str = name) -> None:
+            if getattr(mood, "plan", None) == name:
+                mood.plan = None
+                raise Planned
+
+        event.listen(engine, name, fail_if_planned)
+
+    def work(seed: int) -> None:
+        chance = Random(seed)
+        for _ in range(20):
+            mood.plan, ending = chance.choice(ways)
+            with suppress(Planned):
+                ending(engine)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
+
+    gc.collect()
+    assert (pool(engine).waiting(), pool(engine).checkedout()) == (0, 0)
+    with ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(engine.connect())
 
 
 def test_a_pool_that_was_replaced_closes_what_comes_back_to_it(engine: Engine) -> None:

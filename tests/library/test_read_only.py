@@ -7,19 +7,28 @@ from typing import Any
 import psycopg
 from servers import wait_until
 from servers.standby import configure
-from sqlalchemy import event, select, text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
-from .conftest import LONG, Database, Item, Make, Seen, answer, db, engine_of, on, run, stored
+from .conftest import (
+    LONG,
+    Database,
+    Item,
+    Make,
+    Seen,
+    answer,
+    db,
+    engine_of,
+    names,
+    on,
+    run,
+    stored,
+)
 
 
 def add() -> None:
     db.session.add(Item(name="A"))
     db.session.commit()
-
-
-def names() -> list[str]:
-    return list(db.session.scalars(select(Item.name)))
 
 
 def opened(app: Any) -> list[Any]:
@@ -115,30 +124,3 @@ def test_a_mariadb_that_is_read_only_is_left(make_app: Make, app: Any, database:
     run(plain, add, "POST")
     assert stored(app) == ["A"]
     assert len(found) == 1
-
-
-@on("postgresql")
-def test_several_hosts_are_asked_for_the_one_that_writes(
-    make_app: Make, database: Database, tables: None
-) -> None:
-    """A host that is away is passed over, and the primary is asked first from then on."""
-    server = database.server
-    url = engine_of(make_app()).url
-    several = url.set(host=None, port=None).update_query_dict(
-        {"host": ["127.0.0.1:1", f"127.0.0.1:{server.port}"]}
-    )
-    app = make_app(several.render_as_string(hide_password=False))
-    asked: list[Any] = []
-
-    run(app, add, "POST")
-
-    @event.listens_for(engine_of(app), "do_connect")
-    def note(dialect: Any, record: Any, cargs: Any, cparams: dict[str, Any]) -> None:
-        asked.append(dict(cparams))
-
-    with engine_of(app).connect(), engine_of(app).connect():
-        pass
-
-    assert stored(app) == ["A"]
-    assert asked[0]["port"] == f"{server.port},1"
-    assert asked[0]["target_session_attrs"] == "read-write"

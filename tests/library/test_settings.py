@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import click
 import pytest
 from bake import FOLDER, ROOT
@@ -150,17 +146,3 @@ def test_an_application_with_a_wrong_value_ends_a_command_in_one_line() -> None:
 
     line = "SQLALCHEMY_POOL_SIZE: 'x' is not accepted; use a whole number from 1 to 1000"
     assert (result.exit_code, result.output) == (1, f"Error: {line}\n")
-
-
-def test_a_servers_master_loads_no_more_than_it_needs() -> None:
-    heavy = "{n.partition('.')[0] for n in sys.modules} & {'flask', 'sqlalchemy', 'click'}"
-    code = f"import sys, flask_pool.settings, flask_pool; print({heavy}, flask_pool.__version__)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-
-    assert done.stdout.startswith("set() ")

@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 from flask import Flask, g
-from sqlalchemy import func, insert, select, text
-from sqlalchemy.engine import Engine
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select, text
 
-from .conftest import Item, Make, answer, begun, db, on, run, stored
+from .conftest import Item, Make, begun, db, on, run, stored
 
 METHODS = pytest.mark.parametrize("method", ["GET", "POST"])
 
@@ -120,48 +118,6 @@ def test_a_raw_cursor_after_reads_is_in_a_transaction(app: Flask) -> None:
     assert stored(app) == []
 
 
-@METHODS
-def test_a_savepoint_stands_in_a_transaction(app: Flask, method: str) -> None:
-    def view() -> object:
-        count()
-        db.session.add(Item(name="A"))
-        savepoint = db.session.begin_nested()
-        db.session.add(Item(name="B"))
-        db.session.flush()
-        savepoint.rollback()
-        db.session.commit()
-        return count()
-
-    assert run(app, view, method) == 1
-    assert stored(app) == ["A"]
-
-
-@METHODS
-def test_the_engine_itself_is_transactional(app: Flask, method: str) -> None:
-    def view() -> None:
-        with db.engine.connect() as connection:
-            connection.execute(insert(Item).values(id=1, name="lost"))
-            connection.rollback()
-            connection.execute(insert(Item).values(id=2, name="lost"))
-        with db.engine.begin() as connection:
-            connection.execute(insert(Item).values(id=3, name="kept"))
-        with Session(db.engine) as session:
-            session.add(Item(id=4, name="lost"))
-            session.flush()
-
-    run(app, view, method)
-
-    assert stored(app) == ["kept"]
-
-
-def test_autocommit_is_there_for_those_who_ask(app: Flask, engine: Engine) -> None:
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(insert(Item).values(name="A"))
-        assert not begun(app)
-
-    assert stored(app) == ["A"]
-
-
 @on("postgresql", "mariadb")
 def test_autocommit_of_the_application_stays(make_app: Make, tables: None) -> None:
     """A driver's connection is as it was set, before a proven read and after it."""
@@ -189,40 +145,3 @@ def test_one_request_holds_one_connection(app: Flask, engine: Any) -> None:
         return engine.pool.checkedout()
 
     assert run(app, view) == 1
-
-
-@METHODS
-def test_many_rows_at_once_are_one_transaction(app: Flask, method: str) -> None:
-    def view() -> object:
-        db.session.execute(insert(Item), [{"name": str(number)} for number in range(3)])
-        mark = "?" if is_sqlite() else "%s"
-        put = f"INSERT INTO pool_items (id, name) VALUES ({mark}, {mark})"
-        through_the_session().executemany(put, [[100, "A"], [101, "B"]])
-        inside = count()
-        db.session.rollback()
-        return inside
-
-    assert run(app, view, method) == 5
-    assert stored(app) == []
-
-
-def test_what_a_callback_of_the_response_writes_is_stored(app: Flask, engine: Any) -> None:
-    """Situation 11: it uses the view's session after the request's end."""
-
-    def view() -> Any:
-        session = Session(db.engine)
-        session.add(Item(name="A"))
-        response = app.response_class("done")
-
-        def work() -> None:
-            session.add(Item(name="B"))
-            session.commit()
-            session.close()
-
-        response.call_on_close(work)
-        return response
-
-    answer(app, view, "POST").close()
-
-    assert stored(app) == ["A", "B"]
-    assert engine.pool.checkedout() == 0

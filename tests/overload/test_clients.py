@@ -378,11 +378,16 @@ def test_behind_nginx_as_documented(folder: Path, load: Generator, kind: str) ->
         block = of_ingress(port, server) if ingress else shown("nginx", "nginx", private)
         (folder / "nginx.conf").write_text(NGINX.format(folder, block))
         process = subprocess.Popen([str(nginx), "-c", str(folder / "nginx.conf")])
-        try:
-            below, above, refused = behind_proxy(Service(process, port, folder), load)
-        finally:
-            process.terminate()
-            process.wait()
+        assert_refuses_behind(Service(process, port, folder), load)
+
+
+def assert_refuses_behind(front: Service, load: Generator) -> None:
+    """Send a proxy a load that can be served and one that can't; stop it."""
+    try:
+        below, above, refused = behind_proxy(front, load)
+    finally:
+        front.process.terminate()
+        front.process.wait()
     assert set(below.statuses) == {200}
     assert set(above.statuses) <= {200, 503, 0}
     assert refused >= above.statuses[503] > 20
@@ -416,12 +421,4 @@ def test_behind_haproxy_as_documented(folder: Path, load: Generator, kind: str) 
         block = shown("HAProxy", "text", private)
         (folder / "haproxy.cfg").write_text(block)
         process = subprocess.Popen([str(haproxy), "-db", "-f", str(folder / "haproxy.cfg")])
-        try:
-            below, above, refused = behind_proxy(Service(process, port, folder), load)
-        finally:
-            process.terminate()
-            process.wait()
-    assert set(below.statuses) == {200}
-    assert set(above.statuses) <= {200, 503, 0}
-    assert refused >= above.statuses[503] > 20
-    assert len(above.served) > 40
+        assert_refuses_behind(Service(process, port, folder), load)

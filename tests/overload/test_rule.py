@@ -147,7 +147,8 @@ def test_other_paths_are_not_exempt(path: str) -> None:
 def test_the_server_side_loads_neither_flask_nor_sqlalchemy() -> None:
     """A master that imports it serves new code after SIGHUP."""
     code = (
-        "import sys, flask_pool.gunicorn, flask_pool.ops.shared\n"
+        "import sys, flask_pool.gunicorn, flask_pool.ops.shared, flask_pool.settings\n"
+        "assert flask_pool.__version__\n"
         "print([name for name in ('flask', 'sqlalchemy', 'click') if name in sys.modules])"
     )
     done = subprocess.run(

@@ -48,16 +48,6 @@ def test_every_alert_does_what_it_is_for(ops: Path) -> None:
     assert fires == {rule["alert"] for rule in rules}
 
 
-@pytest.mark.parametrize("change", [("> 0.1", "> 1"), ("> 0.9", "> 0.99"), ("> 5", "> 50")])
-def test_a_wrong_threshold_is_found(ops: Path, change: tuple[str, str]) -> None:
-    """The tests of the rules can fail."""
-    rules = (ops / "alerts.yml").read_text()
-    assert change[0] in rules
-    (ops / "alerts.yml").write_text(rules.replace(*change))
-
-    promtool(ops, "test", "rules", "alerts_test.yml", check=False)
-
-
 def test_every_query_of_the_dashboard_can_be_asked(ops: Path) -> None:
     """Written as rules, with Grafana's variables filled in, all of them parse."""
     dashboard = json.loads((ops / "dashboard.json").read_text())

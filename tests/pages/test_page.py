@@ -149,15 +149,6 @@ def test_the_browser_has_nothing_to_complain_about(service: Watched, page: Tab) 
     assert page.complaints() == []
 
 
-def test_complaints_would_be_seen(page: Tab) -> None:
-    """An inline style and an error of a script are noted: the test above can fail."""
-    page.script("document.querySelector('h1').setAttribute('style', 'color: red')")
-    page.script("setTimeout(() => { throw new Error('on purpose') }); undefined")
-
-    servers.wait_until(lambda: len(page.complaints()) >= 2)
-    assert any(text.startswith("style-src-attr") for text in page.complaints())
-
-
 def test_when_the_service_is_away_the_page_says_so(page: Tab) -> None:
     """The last numbers stay, with the time at which they were true, until it answers again."""
     page.offline(True)

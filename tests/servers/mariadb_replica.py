@@ -25,10 +25,6 @@ class Replica(MariaDB):
         self.rows("START SLAVE")
         wait_until(lambda: self.rows("SHOW SLAVE STATUS")[0]["Slave_IO_Running"] == "Yes")
 
-    def status(self, name: str) -> int:
-        """Give one of the server's counters."""
-        return int(self.rows(f"SHOW GLOBAL STATUS LIKE '{name}'")[0]["Value"])
-
 
 @contextmanager
 def replicated(database: str = "service") -> Iterator[tuple[MariaDB, Replica]]:

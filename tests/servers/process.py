@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import psutil
@@ -45,16 +46,21 @@ class Server(ABC):
     def ask(self) -> object:
         """Ask the server anything; raise while it does not answer."""
 
+    def place(self) -> tuple[Path, dict[str, str]]:
+        """Give the folder that the server works in, and its variables."""
+        return self.folder, environment(self.folder)
+
     def start(self) -> None:
         """Start the server on its port, with its data, and wait until it answers."""
+        folder, variables = self.place()
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=self.folder,
-                env=environment(self.folder),
+                cwd=folder,
+                env=variables,
                 start_new_session=True,
                 **self.owner,
             )

@@ -239,13 +239,6 @@ def test_engine_options(make: Make, database: Database, name: str) -> None:
     assert app.flask.config["SQLALCHEMY_ENGINE_OPTIONS"] is options
 
 
-def test_static_pool(make: Make, database: Database) -> None:
-    """One connection for all is one connection."""
-    app = make(SQLALCHEMY_ENGINE_OPTIONS={"poolclass": StaticPool})
-    works(app, database)
-    assert type(app.engine.pool) is StaticPool or app.engine.pool.status()
-
-
 def test_options_of_the_extension(make: Make, database: Database) -> None:
     """Options that the extension was made with hold, those of the config before them."""
     from .applications import extension  # noqa: PLC0415
@@ -272,51 +265,6 @@ def test_options_of_libpq(make: Make, database: Database, side: str, place: str)
     names = ("search_path", "work_mem", "statement_timeout")
     found = app.json(lambda: [app.session.scalar(text(f"SHOW {name}")) for name in names])
     assert found == ["app", "5MB", "7s" if side == POOL else "0"]
-
-
-@on("mariadb")
-def test_init_command(make: Make, side: str) -> None:
-    """The application's command and the pool's limits hold together."""
-    given = "SET time_zone = '+09:00', max_join_size = 1000"
-    options = {"connect_args": {"init_command": given}}
-    app = make(SQLALCHEMY_ENGINE_OPTIONS=options, SQLALCHEMY_STATEMENT_TIMEOUT=7)
-    question = text("SELECT @@time_zone, @@max_join_size, @@max_statement_time")
-    found = app.json(lambda: list(app.session.execute(question).one()))
-    assert found[:2] == ["+09:00", 1000]
-    assert float(found[2]) == (7 if side == POOL else 0)
-
-
-@on("mariadb")
-def test_connect_listener_sees_its_own_limits_win(make: Make) -> None:
-    """A limit that the application sets on its connections is the one that holds."""
-    app = make(SQLALCHEMY_STATEMENT_TIMEOUT=7)
-
-    @event.listens_for(app.engine, "connect")
-    def prepare(connection: Any, record: Any) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SET SESSION max_statement_time = 42")
-
-    question = text("SELECT @@max_statement_time")
-    assert app.json(lambda: float(app.session.scalar(question))) == 42
-
-
-@on("postgresql", "mariadb", "sqlite")
-def test_config_keeps_type_and_text(make: Make, database: Database) -> None:
-    """An application finds in its config what it put there."""
-    options: dict[str, Any] = {"pool_recycle": 99, "connect_args": {}}
-    binds: dict[str, Any] = {"other": database.url, "more": {"url": database.url}}
-    copies = dict(options), dict(binds)
-    app = make(SQLALCHEMY_ENGINE_OPTIONS=options, SQLALCHEMY_BINDS=binds)
-    config = app.flask.config
-    assert "db+" + config["SQLALCHEMY_DATABASE_URI"] == f"db+{database.url}"
-    assert f"{config['SQLALCHEMY_DATABASE_URI']}" == database.url
-    assert config["SQLALCHEMY_DATABASE_URI"].startswith(
-        database.family[:5].replace("maria", "mysql")
-    )
-    assert config["SQLALCHEMY_BINDS"]["other"] == database.url
-    assert config["SQLALCHEMY_ENGINE_OPTIONS"] is options
-    assert config["SQLALCHEMY_BINDS"] is binds
-    assert (options, binds) == copies
 
 
 def test_url_object_stays_one(make: Make, database: Database) -> None:
@@ -360,15 +308,6 @@ def test_wrong_password_is_an_operational_error(make: Make, database: Database) 
     assert app.json(view) == "OperationalError"
 
 
-def test_two_applications_of_one_extension(make: Make, database: Database) -> None:
-    """Two applications that share the extension have engines of their own."""
-    first = make()
-    second = make(db=first.db)
-    assert first.engine is not second.engine
-    works(first, database)
-    assert second.json(lambda: second.session.scalar(text("SELECT count(*) FROM item"))) == 3
-
-
 @on("sqlite")
 def test_sqlite_type_parsing(make: Make, tmp_path: Any) -> None:
     """What a driver's own argument asks for is done."""
@@ -398,25 +337,6 @@ def test_checkout_listener_that_refuses(app: Application, database: Database) ->
     works(app, database)
     assert len(given) == 3
     assert refused[0] not in given
-
-
-@on("postgresql")
-def test_reset_listener(make: Make, database: Database) -> None:
-    """SQLAlchemy's recipe of a reset of one's own: it runs at each return."""
-    app = make(SQLALCHEMY_ENGINE_OPTIONS={"pool_reset_on_return": None})
-    calls: list[bool] = []
-
-    @event.listens_for(app.engine, "reset")
-    def reset(connection: Any, record: Any, state: Any) -> None:
-        if not state.terminate_only:
-            connection.rollback()
-            connection.execute("RESET ALL")
-            connection.commit()
-        calls.append(state.asyncio_safe)
-
-    app.json(lambda: app.session.execute(text("SET work_mem = '5MB'")).rowcount)
-    assert app.json(lambda: app.session.scalar(text("SHOW work_mem"))) == "4MB"
-    assert calls == [True, True]
 
 
 # what is left open belongs to the parent of a fork

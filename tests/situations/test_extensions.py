@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, got_request_exception, session
+from flask import session
 from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
@@ -322,20 +322,6 @@ def test_sentry(
     assert answer.status_code == (503 if passes else 500)
     assert len(sentry) == 1
     assert sentry[0]["exception"]["values"][-1]["type"]
-
-
-@on("postgresql")
-def test_got_request_exception_is_sent_once(app: Application, database: Database) -> None:
-    """So it is for everyone who listens to Flask's signal, and with the original error."""
-    app.flask.config["PROPAGATE_EXCEPTIONS"] = False
-    heard: list[BaseException] = []
-
-    def listener(sender: Flask, exception: BaseException, **extra: Any) -> None:
-        heard.append(exception)
-
-    with got_request_exception.connected_to(listener, app.flask):
-        app.ask(lambda: {"found": statement_timeout(app, database)}, "POST")
-    assert [type(one).__name__ for one in heard] == ["OperationalError"]
 
 
 @on("postgresql")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Response
 from sqlalchemy import event, func, insert, select, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, with_loader_criteria
 
 from .applications import Application, extension
@@ -159,21 +158,6 @@ def test_handle_error_may_write_elsewhere(
 
     assert app.json(view, method) in ("ProgrammingError", "OperationalError")
     assert database.names() == ["one", "two", "audited"]
-
-
-def test_failed_read_leaves_the_transaction_as_it_was(app: Application, family: str) -> None:
-    """After a failed statement PostgreSQL refuses the next one, the others do not."""
-
-    def view() -> str:
-        with contextlib.suppress(DBAPIError):
-            app.session.execute(text("SELECT nothing FROM item"))
-        try:
-            return str(app.session.scalar(text("SELECT 1")))
-        except DBAPIError as error:
-            return type(error.orig).__name__
-
-    expected = "InFailedSqlTransaction" if family == "postgresql" else "1"
-    assert app.json(view) == expected
 
 
 def test_soft_delete(make: Make, database: Database) -> None:
@@ -378,21 +362,6 @@ def test_session_class_of_its_own(make: Make) -> None:
     assert app.json(lambda: type(app.session()).__name__) == "Mine"
 
 
-def test_plain_sqlalchemy_session_class(make: Make, database: Database) -> None:
-    """A session of SQLAlchemy's own on the engine reads and writes."""
-    app = make()
-
-    def view() -> list[str]:
-        with Session(app.db.engine) as session, session.begin():
-            session.add(app.Item(name="three"))
-        with Session(app.db.engine) as session:
-            return list(session.scalars(select(app.Item.name).order_by(app.Item.id)))
-
-    for method in ("GET", "POST"):
-        database.run("DELETE FROM item WHERE name = 'three'")
-        assert app.json(view, method) == ["one", "two", "three"]
-
-
 def test_error_of_a_listener_reaches_the_view(app: Application) -> None:
     """What a listener of a commit raises is what the view gets, and nothing is stored."""
 
@@ -428,26 +397,6 @@ def test_engine_events_of_transactions(app: Application) -> None:
 
     app.json(view, "POST")
     assert heard == ["begin", "commit", "begin", "rollback"]
-
-
-def test_operational_error_is_caught_by_its_class(app: Application, family: str) -> None:
-    """A view that catches what the driver raised finds it with its original error."""
-
-    def view() -> str:
-        try:
-            app.session.execute(text("SELECT * FROM no_such_table"))
-        except OperationalError as error:
-            return f"operational {type(error.orig).__name__}"
-        except DBAPIError as error:
-            return f"other {type(error.orig).__name__}"
-        return "none"
-
-    expected = {
-        "postgresql": "other UndefinedTable",
-        "mariadb": "other ProgrammingError",
-        "sqlite": "operational OperationalError",
-    }
-    assert app.json(view) == expected[family]
 
 
 @on("mariadb", "postgresql")

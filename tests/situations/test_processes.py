@@ -15,10 +15,9 @@ from urllib.request import urlopen
 import pytest
 import servers
 from servers.workshop import free_port
-from sqlalchemy import insert, select, text
 
-from .applications import POOL, Application
-from .databases import DATABASE, Database, on
+from .applications import POOL
+from .databases import Database, on
 
 TESTS = Path(__file__).resolve().parents[1]
 BESIDE_PYTHON = Path(sys.executable).parent
@@ -79,25 +78,3 @@ def test_forked_after_the_first_query(database: Database, server: str) -> None:
     with serving(server, POOL, database) as port, ThreadPoolExecutor(8) as clients:
         found = list(clients.map(lambda number: answers(port, number), range(480)))
     assert [number for number, told in enumerate(found) if told != str(number)] == []
-
-
-@on("postgresql")
-def test_pooler_that_nobody_named(
-    database: Database, side: str, pgbouncer: servers.PgBouncer
-) -> None:
-    """An application whose URL is a pooler's, with nothing else set, is served."""
-    app = Application(side, pgbouncer.url(DATABASE))
-    try:
-
-        def view() -> list[str]:
-            names = list(app.session.scalars(select(app.Item.name).order_by(app.Item.id)))
-            app.session.execute(insert(app.Item).values(name=f"n{len(names)}"))
-            app.session.commit()
-            app.session.scalar(text("SELECT 1"))
-            return names
-
-        for method in ("GET", "POST"):
-            assert app.json(view, method)[:2] == ["one", "two"]
-        assert database.names() == ["one", "two", "n2", "n3"]
-    finally:
-        app.dispose()

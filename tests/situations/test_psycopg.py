@@ -9,9 +9,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
-from sqlalchemy import Column, Enum, Integer, MetaData, Table, event, insert, select, text
-from sqlalchemy.exc import DBAPIError, ResourceClosedError
+from sqlalchemy import Column, Enum, Integer, MetaData, Table, event, select, text
+from sqlalchemy.exc import DBAPIError
 
 from .applications import Application
 from .conftest import Make
@@ -25,166 +24,6 @@ EITHER_WAY = pytest.mark.parametrize("method", ["GET", "POST"])
 def driver(app: Application) -> Any:
     """Give the driver's connection of the session."""
     return app.session.connection().connection.driver_connection
-
-
-def copy_out(app: Application) -> Any:
-    """COPY TO through the session's own connection."""
-    with driver(app).cursor().copy("COPY (SELECT name FROM item ORDER BY id) TO STDOUT") as copy:
-        return [row[0] for row in copy.rows()]
-
-
-def copy_in(app: Application) -> Any:
-    """COPY FROM, and look in the same transaction."""
-    with driver(app).cursor().copy("COPY item (name) FROM STDIN") as copy:
-        copy.write_row(("copied",))
-    return list(app.session.scalars(select(app.Item.name).order_by(app.Item.id)))
-
-
-def dict_rows(app: Application) -> Any:
-    """Rows of another shape, from a cursor of the view's own."""
-    with driver(app).cursor(row_factory=dict_row) as cursor:
-        return cursor.execute("SELECT name FROM item ORDER BY id").fetchall()
-
-
-def notices(app: Application) -> Any:
-    """Notices that a statement raises."""
-    heard: list[str] = []
-    driver(app).add_notice_handler(lambda notice: heard.append(notice.message_primary))
-    app.session.execute(text("DO $$ BEGIN RAISE NOTICE 'look'; END $$"))
-    return heard
-
-
-def pipeline(app: Application) -> Any:
-    """Writes in a pipeline, and a read after it."""
-    with driver(app).pipeline():
-        app.session.execute(text("UPDATE item SET value = 1"))
-        app.session.execute(text("INSERT INTO item (name) VALUES ('three')"))
-    return list(app.session.scalars(select(app.Item.name).order_by(app.Item.id)))
-
-
-def read_in_a_pipeline(app: Application) -> Any:
-    """A read in a pipeline, whose rows SQLAlchemy does not wait for."""
-    with driver(app).pipeline():
-        try:
-            return app.session.scalar(text("SELECT 1"))
-        except ResourceClosedError as error:
-            return type(error).__name__
-
-
-def yield_per(app: Application) -> Any:
-    """A server-side cursor, with other reads while it is open."""
-    query = select(app.Item).order_by(app.Item.id).execution_options(yield_per=1)
-    return [
-        [item.name, app.session.scalar(text("SELECT 7")), len(item.children)]
-        for item in app.session.scalars(query)
-    ]
-
-
-def read_then_stream(app: Application) -> Any:
-    """A read, and then a server-side cursor."""
-    app.session.scalar(text("SELECT 1"))
-    options = {"stream_results": True, "max_row_buffer": 1}
-    found = app.session.execute(text("SELECT generate_series(1, 5)"), execution_options=options)
-    return [list(part) for part in found.scalars().partitions(2)]
-
-
-def named_cursor(app: Application) -> Any:
-    """A cursor of the driver's own on the server."""
-    with driver(app).cursor("mine") as cursor:
-        cursor.execute("SELECT name FROM item ORDER BY id")
-        return [row[0] for row in cursor]
-
-
-def cursor_by_sql(app: Application) -> Any:
-    """DECLARE and FETCH, which need one transaction."""
-    app.session.execute(text("DECLARE c CURSOR FOR SELECT name FROM item ORDER BY id"))
-    return [app.session.scalar(text("FETCH 1 FROM c")) for _ in range(2)]
-
-
-def transaction_time(app: Application) -> Any:
-    """The time of the transaction, which stands still."""
-    times = {app.session.scalar(text("SELECT now()")) for _ in range(3)}
-    return len(times)
-
-
-def transaction_number(app: Application) -> Any:
-    """The number of the transaction, one for all its statements."""
-    numbers = {app.session.scalar(text("SELECT pg_current_xact_id()::text")) for _ in range(3)}
-    return len(numbers)
-
-
-def advisory_xact_lock(app: Application) -> Any:
-    """A lock until the transaction's end."""
-    app.session.scalar(text("SELECT pg_advisory_xact_lock(5)"))
-    return app.session.scalar(
-        text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 5")
-    )
-
-
-def snapshot(app: Application) -> Any:
-    """An exported snapshot, which lives as long as its transaction."""
-    name = app.session.scalar(text("SELECT pg_export_snapshot()"))
-    return [bool(name), app.session.scalar(text("SELECT count(*) FROM item"))]
-
-
-def set_local(app: Application) -> Any:
-    """A setting for the rest of the transaction."""
-    app.session.scalar(text("SELECT set_config('app.user', 'ann', true)"))
-    return app.session.scalar(text("SELECT current_setting('app.user')"))
-
-
-def info_of_transaction(app: Application) -> Any:
-    """The state that the driver tells while the view is in the midst."""
-    app.session.connection().exec_driver_sql("SELECT 1")
-    return driver(app).info.transaction_status.name
-
-
-def autocommit_attribute(app: Application) -> Any:
-    """The driver's autocommit, as a view sees it after a read."""
-    app.session.scalar(text("SELECT 1"))
-    return driver(app).autocommit
-
-
-def autocommit_switched_by_hand(app: Application) -> Any:
-    """A connection that the view switches itself commits each statement."""
-    with app.db.engine.connect() as connection:
-        raw = connection.connection.driver_connection
-        raw.autocommit = True  # type: ignore[union-attr]
-        raw.execute("INSERT INTO item (name) VALUES ('alone')")  # type: ignore[union-attr]
-        raw.autocommit = False  # type: ignore[union-attr]
-    return app.session.scalar(text("SELECT count(*) FROM item"))
-
-
-WORK: dict[str, tuple[Callable[[Application], Any], Any]] = {
-    "copy_out": (copy_out, ["one", "two"]),
-    "copy_in": (copy_in, ["one", "two", "copied"]),
-    "dict_rows": (dict_rows, [{"name": "one"}, {"name": "two"}]),
-    "notices": (notices, ["look"]),
-    "pipeline": (pipeline, ["one", "two", "three"]),
-    "read_in_a_pipeline": (read_in_a_pipeline, "ResourceClosedError"),
-    "yield_per": (yield_per, [["one", 7, 2], ["two", 7, 0]]),
-    "read_then_stream": (read_then_stream, [[1, 2], [3, 4], [5]]),
-    "named_cursor": (named_cursor, ["one", "two"]),
-    "cursor_by_sql": (cursor_by_sql, ["one", "two"]),
-    "transaction_time": (transaction_time, 1),
-    "transaction_number": (transaction_number, 1),
-    "advisory_xact_lock": (advisory_xact_lock, 1),
-    "snapshot": (snapshot, [True, 2]),
-    "set_local": (set_local, "ann"),
-    "info_of_transaction": (info_of_transaction, "INTRANS"),
-    "autocommit_attribute": (autocommit_attribute, False),
-    "autocommit_switched_by_hand": (autocommit_switched_by_hand, 3),
-}
-STORED = {"autocommit_switched_by_hand": ["one", "two", "alone"]}
-
-
-@EITHER_WAY
-@pytest.mark.parametrize("name", WORK)
-def test_work(app: Application, database: Database, name: str, method: str) -> None:
-    """What the driver can do gives what it gives, and is not stored without a commit."""
-    view, expected = WORK[name]
-    assert app.json(lambda: view(app), method) == expected
-    assert database.names() == STORED.get(name, ["one", "two"])
 
 
 class Shouting(psycopg.adapt.Loader):
@@ -263,88 +102,6 @@ def test_connect_arguments(make: Make, database: Database, arguments: dict[str, 
     assert app.json(view) == []
 
 
-@EITHER_WAY
-def test_autocommit_of_the_driver(make: Make, database: Database, method: str) -> None:
-    """With autocommit in connect_args what a view writes is stored without a commit."""
-    app = make(SQLALCHEMY_ENGINE_OPTIONS={"connect_args": {"autocommit": True}})
-
-    def view() -> Any:
-        app.session.scalars(select(app.Item)).all()
-        app.session.execute(insert(app.Item).values(name="three"))
-        return driver(app).autocommit
-
-    assert app.json(view, method) is True
-    assert database.names() == ["one", "two", "three"]
-
-
-@EITHER_WAY
-@pytest.mark.parametrize("place", ["engine", "connection", "session"])
-def test_autocommit_of_sqlalchemy(make: Make, database: Database, place: str, method: str) -> None:
-    """AUTOCOMMIT of an engine, of a connection and of a session stores each statement."""
-    options = {"isolation_level": "AUTOCOMMIT"}
-    app = make(SQLALCHEMY_ENGINE_OPTIONS=options if place == "engine" else {})
-    row = insert(app.Item).values(name="three")
-
-    def view() -> Any:
-        if place == "connection":
-            with app.db.engine.connect().execution_options(**options) as connection:
-                connection.execute(row)
-                return connection.scalar(text("SELECT count(*) FROM item"))
-        if place == "session":
-            app.session.connection(execution_options=options)
-        app.session.execute(row)
-        return app.session.scalar(text("SELECT count(*) FROM item"))
-
-    assert app.json(view, method) == 3
-    assert database.names() == ["one", "two", "three"]
-    # who comes next has transactions
-    if place != "engine":
-        app.json(lambda: app.session.execute(insert(app.Item).values(name="four")).rowcount, method)
-        assert database.names() == ["one", "two", "three"]
-
-
-@EITHER_WAY
-@pytest.mark.parametrize("place", ["engine", "connection", "session", "options"])
-def test_repeatable_read(make: Make, database: Database, place: str, method: str) -> None:
-    """A level that was asked for holds for every read: what a rival commits is not seen."""
-    level = {"isolation_level": "REPEATABLE READ"}
-    options = {"engine": level, "options": {"execution_options": level}}
-    app = make(SQLALCHEMY_ENGINE_OPTIONS=options.get(place, {}))
-    count = text("SELECT count(*) FROM item")
-
-    def view() -> Any:
-        session = app.session
-        if place == "session":
-            session.connection(execution_options=level)
-        if place == "connection":
-            with app.db.engine.connect().execution_options(**level) as connection:
-                first = connection.scalar(count)
-                database.run("INSERT INTO item (name) VALUES ('rival')")
-                return [first, connection.scalar(count)]
-        first = session.scalar(count)
-        database.run("INSERT INTO item (name) VALUES ('rival')")
-        return [first, session.scalar(count)]
-
-    assert app.json(view, method) == [2, 2]
-
-
-@EITHER_WAY
-def test_database_level(make: Make, database: Database, method: str, undo: Any) -> None:
-    """A level that the database itself has holds for every read too."""
-    alter = "ALTER DATABASE situations {} default_transaction_isolation"
-    database.run(alter.format("SET") + " = 'repeatable read'")
-    undo(lambda: database.run(alter.format("RESET")))
-    app = make()
-    count = text("SELECT count(*) FROM item")
-
-    def view() -> Any:
-        first = app.session.scalar(count)
-        database.run("INSERT INTO item (name) VALUES ('rival')")
-        return [first, app.session.scalar(count)]
-
-    assert app.json(view, method) == [2, 2]
-
-
 @pytest.mark.parametrize("how", ["raw", "detached", "autocommit"])
 def test_listen_through_a_long_silence(make: Make, database: Database, how: str) -> None:
     """A connection that listens hears what comes after silence beyond every limit."""
@@ -374,29 +131,6 @@ def test_listen_through_a_long_silence(make: Make, database: Database, how: str)
         return found
 
     assert app.json(listen) == [[], True, ["late"]]
-
-
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_report_raises_its_own_limit(make: Make, method: str) -> None:
-    """SET LOCAL statement_timeout counts, beyond every limit of the pool."""
-    app = make(SQLALCHEMY_STATEMENT_TIMEOUT=0.5, SQLALCHEMY_CONNECT_TIMEOUT=1)
-
-    def view() -> Any:
-        app.session.execute(text("SET LOCAL statement_timeout = '20s'"))
-        return app.session.scalar(text("SELECT 1 FROM pg_sleep(2)"))
-
-    assert app.json(view, method) == 1
-
-
-def test_a_temporary_table_lives_with_its_connection(make: Make) -> None:
-    """A temporary table, made with ON COMMIT DROP, is there for the transaction alone."""
-    app = make()
-
-    def view() -> Any:
-        app.session.execute(text("CREATE TEMPORARY TABLE mine ON COMMIT DROP AS SELECT 1 AS a"))
-        return app.session.scalar(text("SELECT a FROM mine"))
-
-    assert app.json(view) == 1
 
 
 def test_pool_of_its_own_for_listening(make: Make, database: Database) -> None:

@@ -179,31 +179,6 @@ def test_in_memory_keeps_its_tables(make: Make, fill: str) -> None:
     assert app.json(lambda: app.session.scalar(text("SELECT count(*) FROM item"))) == 0
 
 
-def test_ddl_commits_as_the_driver_has_it(app: Application, database: Database) -> None:
-    """A table that a view makes and does not commit is there, as the driver has it."""
-
-    def view() -> str:
-        app.session.execute(text("CREATE TABLE made (a INT)"))
-        return "made"
-
-    app.json(view, "POST")
-    assert database.run("SELECT count(*) FROM made") == [0]
-
-
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_pragmas_and_vacuum(app: Application, method: str) -> None:
-    """What works only outside of transactions works after a read."""
-
-    def view() -> Any:
-        app.session.scalar(text("SELECT 1"))
-        app.session.execute(text("VACUUM"))
-        app.session.execute(text("ATTACH ':memory:' AS extra"))
-        app.session.execute(text("DETACH extra"))
-        return app.session.scalar(text("PRAGMA user_version"))
-
-    assert app.json(view, method) == 0
-
-
 def test_a_request_does_not_wait_for_its_own_reader(app: Application) -> None:
     """With a rollback journal of the application's, a second connection opens at once."""
 

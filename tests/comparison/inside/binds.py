@@ -31,13 +31,6 @@ def both_committed(side: Side) -> Any:
 
 
 @view()
-def both_forgotten(side: Side) -> Any:
-    """Write into both databases and forget."""
-    put(side)
-    return [names(side), notes(side)]
-
-
-@view()
 def both_failed(side: Side) -> None:
     """Read both, write both, and fail."""
     names(side)

@@ -21,13 +21,6 @@ def bulk_update_and_delete(side: Side) -> Any:
 
 
 @view()
-def bulk_update_forgotten(side: Side) -> Any:
-    """Update by query and never commit."""
-    changed = side.session.execute(update(side.Item).values(value=0)).rowcount
-    return [changed, side.outside("SELECT sum(value) FROM item")]
-
-
-@view()
 def legacy_bulk(side: Side) -> Any:
     """Use the bulk methods of the session."""
     side.session.bulk_save_objects([side.Item(id=60 + n, name=f"bulk {n}") for n in range(3)])
@@ -86,14 +79,6 @@ def yield_per_abandoned(side: Side) -> Any:
     side.session.add(side.Item(name="after"))
     side.session.commit()
     return [first, count(side)]
-
-
-@view()
-def rival_between_two_reads(side: Side) -> Any:
-    """Read twice while somebody else writes in between."""
-    before = count(side)
-    told = side.outside("INSERT INTO item (id, name) VALUES (4, 'rival')")
-    return [before, told, count(side)]
 
 
 @view()

@@ -32,16 +32,6 @@ def three_that_write(side: Side) -> Any:
     return [seen, names(side)]
 
 
-@view(on=SERVERS, ways=("GET", "POST"))
-def many_open(side: Side) -> Any:
-    """Open eight connections, and close them in order."""
-    opened = [side.engine.connect() for _ in range(8)]
-    told = [rows(one.execute(SEE)) for one in opened]
-    for one in opened:
-        one.close()
-    return told
-
-
 @view(on=SERVERS, ways=("GET",))
 def too_many_open(side: Side) -> Any:
     """Open connections until the pool has no more, catching its error."""

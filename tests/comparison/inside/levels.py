@@ -38,14 +38,6 @@ def autocommit_of_the_connection(side: Side) -> Any:
 
 
 @view()
-def autocommit_then_fail(side: Side) -> None:
-    """Ask the session for AUTOCOMMIT, write and fail."""
-    side.session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-    put(side, "new")
-    fail()
-
-
-@view()
 def autocommit_then_transaction(side: Side) -> Any:
     """Use AUTOCOMMIT, end it, and undo an ordinary transaction."""
     side.session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
@@ -73,17 +65,6 @@ def stream_results_of_the_connection(side: Side) -> Any:
     again = len(rows(connection.execute(select(side.Item.name))))
     side.session.commit()
     return [first, again]
-
-
-@view()
-def stream_results_of_a_statement(side: Side) -> Any:
-    """Stream one statement of the session, then write and commit."""
-    query = select(side.Item).order_by(side.Item.id)
-    found = side.session.scalars(query, execution_options={"stream_results": True})
-    listed = [item.name for item in found]
-    put(side, "new")
-    side.session.commit()
-    return listed
 
 
 @view()

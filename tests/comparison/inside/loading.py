@@ -62,12 +62,6 @@ def identity(side: Side) -> Any:
     return [same, first is side.session.get(side.Item, 1), side.session.get(side.Item, 99)]
 
 
-@view()
-def get_one_missing(side: Side) -> None:
-    """Get one that is not there."""
-    side.session.get_one(side.Item, 99)
-
-
 @view(ways=("GET", "POST", "HEAD", "OPTIONS"))
 def get_or_404(side: Side) -> Any:
     """Write, then end with Flask-SQLAlchemy's own 404."""

@@ -49,16 +49,6 @@ def stream_results_abandoned(side: Side) -> Any:
 
 
 @view()
-def dictionary_cursor(side: Side) -> Any:
-    """Write through a cursor that gives dictionaries, and fail to commit."""
-    driver = side.session.connection().connection.driver_connection
-    with closing(driver.cursor(pymysql.cursors.DictCursor)) as cursor:
-        cursor.execute(PUT)
-        cursor.execute("SELECT count(*) AS n FROM item")
-        return cursor.fetchone()
-
-
-@view()
 def driver_begin(side: Side) -> Any:
     """Begin by the driver's own method, write and roll back."""
     with closing(side.engine.raw_connection()) as connection:

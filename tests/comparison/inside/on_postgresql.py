@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from common import SEE, names
-from kit import POSTGRESQL, Side, attempt, fail, rows
+from kit import POSTGRESQL, Side, attempt, rows
 from kit import view as register
+from psycopg.rows import dict_row
 from sqlalchemy import text
 
 view = partial(register, on=(POSTGRESQL,))
@@ -27,22 +28,6 @@ def copy_of_the_engine(side: Side) -> Any:
     with side.engine.begin() as connection, connection.connection.cursor() as cursor:
         copy_in(cursor)
     return names(side)
-
-
-@view()
-def copy_of_the_engine_fails(side: Side) -> None:
-    """Copy in a block that fails."""
-    with side.engine.begin() as connection, connection.connection.cursor() as cursor:
-        copy_in(cursor)
-        fail()
-
-
-@view()
-def copy_of_the_session_fails(side: Side) -> None:
-    """Copy on the session's connection, then fail."""
-    with side.session.connection().connection.cursor() as cursor:
-        copy_in(cursor)
-    fail()
 
 
 @view()
@@ -143,3 +128,34 @@ def named_cursor_of_the_engine(side: Side) -> Any:
         told = [first, rows(result)]
         connection.rollback()
     return told
+
+
+@view()
+def rows_as_dictionaries(side: Side) -> Any:
+    """Read through a cursor of another shape, and find the driver's autocommit as it was."""
+    driver = side.session.connection().connection.driver_connection
+    with driver.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute("SELECT name FROM item ORDER BY id").fetchall()
+    return [found, names(side), driver.autocommit]
+
+
+@view()
+def driver_notices(side: Side) -> Any:
+    """Hear what a statement says beside its rows."""
+    heard: list[str] = []
+    driver = side.session.connection().connection.driver_connection
+
+    def note(notice: Any) -> None:
+        heard.append(notice.message_primary)
+
+    driver.add_notice_handler(note)
+    side.session.execute(text("DO $$ BEGIN RAISE NOTICE 'look'; END $$"))
+    driver.remove_notice_handler(note)
+    return heard
+
+
+@view()
+def driver_pipeline_with_a_read(side: Side) -> Any:
+    """Read by the session in psycopg's pipeline, whose rows SQLAlchemy does not wait for."""
+    with side.session.connection().connection.driver_connection.pipeline():
+        return attempt(side.session.scalar, text("SELECT 1"))

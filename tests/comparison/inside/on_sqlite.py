@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from common import names
-from kit import SQLITE, Side, attempt, fail, rows
+from kit import SQLITE, Side, fail, rows
 from kit import view as register
 from sqlalchemy import text
 
@@ -60,14 +60,6 @@ def driver_block(side: Side) -> Any:
 
 
 @view()
-def ddl_rolls_back(side: Side) -> Any:
-    """Make a table, and roll back."""
-    side.session.execute(text("CREATE TABLE made (id INT)"))
-    side.session.rollback()
-    return attempt(lambda: rows(side.session.execute(text("SELECT * FROM made"))))
-
-
-@view()
 def function_of_python(side: Side) -> Any:
     """Call a function of Python's that the view added to the connection."""
     connection = side.session.connection()
@@ -84,40 +76,3 @@ def blob_and_backup(side: Side) -> Any:
     ):
         connection.driver_connection.backup(copy)
         return rows(copy.execute("SELECT name FROM item ORDER BY id"))
-
-
-@view()
-def savepoint_holds(side: Side) -> Any:
-    """Undo a savepoint before which nothing was written, and commit."""
-    with side.session.begin_nested() as nested:
-        side.session.execute(text(PUT))
-        nested.rollback()
-    side.session.commit()
-    return names(side)
-
-
-@view()
-def attach_and_detach(side: Side) -> Any:
-    """Attach a database in AUTOCOMMIT, use it and detach it."""
-    with side.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("ATTACH ':memory:' AS extra")
-        connection.exec_driver_sql("CREATE TABLE extra.t AS SELECT count(*) AS n FROM item")
-        told = rows(connection.exec_driver_sql("SELECT n FROM extra.t"))
-        connection.exec_driver_sql("DETACH extra")
-    return told
-
-
-@view()
-def readers_lock_nobody(side: Side) -> Any:
-    """Read in a session, and let somebody else write at once."""
-    before = len(names(side))
-    return [before, side.outside("INSERT INTO item (id, name) VALUES (4, 'rival')")]
-
-
-@view()
-def writer_locks(side: Side) -> Any:
-    """Write in a session, and keep somebody else out until the commit."""
-    side.session.execute(text(PUT))
-    told = [side.outside("INSERT INTO item (id, name) VALUES (4, 'rival')")]
-    side.session.commit()
-    return [*told, side.outside("INSERT INTO item (id, name) VALUES (4, 'rival')")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from common import count, names
-from kit import Side, fail, view
+from kit import Side, view
 from sqlalchemy import func, select
 
 
@@ -16,43 +16,6 @@ def add_and_commit(side: Side) -> Any:
     side.session.add(item)
     side.session.commit()
     return [item.name, item.id, count(side)]
-
-
-@view()
-def add_and_forget(side: Side) -> Any:
-    """Add, let a read flush it, and never commit."""
-    side.session.add(side.Item(name="new"))
-    return count(side)
-
-
-@view()
-def add_and_roll_back(side: Side) -> Any:
-    """Add, flush, roll back, add another and commit."""
-    side.session.add(side.Item(name="undone"))
-    side.session.flush()
-    inside = count(side)
-    side.session.rollback()
-    side.session.add(side.Item(name="kept"))
-    side.session.commit()
-    return [inside, names(side)]
-
-
-@view()
-def add_and_fail(side: Side) -> None:
-    """Flush a new object, then fail."""
-    side.session.add(side.Item(name="new"))
-    side.session.flush()
-    fail()
-
-
-@view()
-def commit_then_fail(side: Side) -> None:
-    """Commit, write more, then fail."""
-    side.session.add(side.Item(name="kept"))
-    side.session.commit()
-    side.session.add(side.Item(name="lost"))
-    side.session.flush()
-    fail()
 
 
 @view()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from common import SEE, names
+from common import SEE
 from kit import POSTGRESQL, Side, attempt, rows
 from kit import view as register
 from sqlalchemy import Sequence, func, select, text
@@ -34,36 +34,6 @@ def set_config_and_the_next_request(side: Side) -> Any:
 
 
 @view()
-def set_config_committed(side: Side) -> Any:
-    """Set a value for the connection, commit it, and take it back."""
-    side.session.execute(text("SELECT set_config('app.tenant', '7', false)"))
-    side.session.commit()
-    asked = text("SELECT current_setting('app.tenant', true)")
-    told = side.session.scalar(asked)
-    side.session.execute(text("SELECT set_config('app.tenant', '', false)"))
-    side.session.commit()
-    return told
-
-
-@view()
-def row_level_security(side: Side) -> Any:
-    """Read as a tenant whose rows the policy shows."""
-    side.session.execute(select(func.set_config("app.tenant", "8", True)))
-    side.session.execute(text("SET LOCAL ROLE tenant"))
-    return rows(side.session.execute(text("SELECT note FROM secret")))
-
-
-@view()
-def advisory_lock_by_func(side: Side) -> Any:
-    """Hold a transaction's lock by func until the commit."""
-    seen = "SELECT pg_try_advisory_xact_lock(5)"
-    side.session.execute(select(func.pg_advisory_xact_lock(5)))
-    told = [side.outside(seen), len(names(side)), side.outside(seen)]
-    side.session.commit()
-    return [*told, side.outside(seen)]
-
-
-@view()
 def sequence_by_python(side: Side) -> Any:
     """Take numbers of a sequence in three ways, and roll back."""
     numbers = Sequence("numbers")
@@ -74,25 +44,6 @@ def sequence_by_python(side: Side) -> Any:
     ]
     side.session.rollback()
     return told
-
-
-@view()
-def now_twice(side: Side) -> Any:
-    """Ask for the transaction's time and number, twice."""
-    asked = select(func.now(), func.txid_current())
-    first = side.session.execute(asked).one()
-    side.session.execute(text("SELECT pg_sleep(0.002)"))
-    return first == side.session.execute(asked).one()
-
-
-@view()
-def now_of_a_column(side: Side) -> Any:
-    """Find the transaction's time unchanged by a read and a write."""
-    first = side.session.scalar(select(func.current_timestamp()))
-    names(side)
-    side.session.add(side.Item(name="new"))
-    side.session.flush()
-    return first == side.session.scalar(text("SELECT transaction_timestamp()"))
 
 
 @view()
@@ -120,15 +71,6 @@ def read_only_option(side: Side) -> Any:
 
 
 @view()
-def commit_refused(side: Side) -> Any:
-    """Have the commit itself refused by a deferred constraint, and go on."""
-    side.session.execute(text("INSERT INTO late VALUES (1, 999)"))
-    told = attempt(side.session.commit)
-    side.session.rollback()
-    return [told, names(side)]
-
-
-@view()
 def notifies(side: Side) -> Any:
     """Listen and notify on one connection: only a commit delivers."""
     with side.engine.connect() as connection:
@@ -143,11 +85,3 @@ def notifies(side: Side) -> Any:
         connection.execute(text("UNLISTEN *"))
         connection.commit()
     return told
-
-
-@view()
-def large_object(side: Side) -> Any:
-    """Make a large object, read it through a descriptor, and forget it."""
-    number = side.session.scalar(text("SELECT lo_from_bytea(0, 'abc')"))
-    opened = text("SELECT loread(lo_open(:number, 262144), 3)")
-    return bytes(side.session.scalar(opened, {"number": number})).decode()

@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import Any
 
 from common import names
-from kit import Side, attempt, fail, plain, view
+from kit import Side, attempt, plain, view
 from sqlalchemy import text
 
 PUT = "INSERT INTO item (id, name) VALUES (3, 'raw')"
@@ -30,14 +30,6 @@ def in_a_transaction_of_the_engine(side: Side) -> Any:
 
 
 @view()
-def in_a_transaction_that_fails(side: Side) -> None:
-    """Write raw in a block that fails."""
-    with side.engine.begin() as connection:
-        send(connection.connection, PUT)
-        fail()
-
-
-@view()
 def with_the_session(side: Side) -> Any:
     """Write raw and by object in one transaction, and commit."""
     side.session.add(side.Item(name="object"))
@@ -45,23 +37,6 @@ def with_the_session(side: Side) -> Any:
     send(side.session.connection().connection, PUT)
     side.session.commit()
     return names(side)
-
-
-@view()
-def first_with_the_session(side: Side) -> Any:
-    """Write raw before anything else, and roll back."""
-    send(side.session.connection().connection, PUT)
-    inside = names(side)
-    side.session.rollback()
-    return [inside, names(side)]
-
-
-@view()
-def after_a_read_of_the_session(side: Side) -> None:
-    """Read by the session, write raw, and fail."""
-    names(side)
-    send(side.session.connection().connection, PUT)
-    fail()
 
 
 @view()
@@ -83,36 +58,6 @@ def in_a_savepoint(side: Side) -> Any:
     side.session.execute(text(MORE))
     side.session.commit()
     return names(side)
-
-
-@view()
-def raw_connection_committed(side: Side) -> Any:
-    """Commit on a raw connection."""
-    with closing(side.engine.raw_connection()) as connection:
-        send(connection, PUT)
-        connection.commit()
-        send(connection, MORE)
-    return names(side)
-
-
-@view()
-def raw_connection_rolled_back(side: Side) -> Any:
-    """Roll back on a raw connection and write again."""
-    with closing(side.engine.raw_connection()) as connection:
-        send(connection, PUT)
-        connection.rollback()
-        send(connection, MORE)
-        connection.commit()
-    return names(side)
-
-
-@view()
-def raw_connection_fails(side: Side) -> None:
-    """Read, write and fail on a raw connection."""
-    with closing(side.engine.raw_connection()) as connection:
-        send(connection, LOOK)
-        send(connection, PUT)
-        fail()
 
 
 @view()

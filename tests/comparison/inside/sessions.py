@@ -10,14 +10,6 @@ from sqlalchemy.exc import IntegrityError
 
 
 @view()
-def explicit_begin(side: Side) -> Any:
-    """Begin by hand, write, and let the block commit."""
-    with side.session.begin():
-        put(side, "new")
-    return names(side)
-
-
-@view()
 def explicit_begin_and_fail(side: Side) -> None:
     """Fail in an explicit transaction."""
     with side.session.begin():
@@ -79,15 +71,6 @@ def nested_in_nested(side: Side) -> Any:
 
 
 @view()
-def nested_released_then_rolled_back(side: Side) -> Any:
-    """Release a savepoint, then roll back all."""
-    with side.session.begin_nested():
-        put(side, "inner")
-    side.session.rollback()
-    return names(side)
-
-
-@view()
 def nested_without_a_write(side: Side) -> Any:
     """Open savepoints that only read."""
     with side.session.begin_nested():
@@ -121,35 +104,6 @@ def nested_of_a_connection(side: Side) -> Any:
     put(side, "outer")
     side.session.commit()
     return names(side)
-
-
-@view()
-def duplicate_then_rollback(side: Side) -> Any:
-    """Add what is there, catch it, roll back and go on."""
-    side.session.add(side.Item(name="lost"))
-    side.session.add(side.Item(name="one"))
-    told = attempt(side.session.commit)
-    side.session.rollback()
-    put(side, "kept")
-    side.session.commit()
-    return [told, names(side)]
-
-
-@view()
-def duplicate_without_rollback(side: Side) -> Any:
-    """Add what is there, catch it, and go on without a rollback."""
-    side.session.add(side.Item(name="one"))
-    told = [attempt(side.session.flush), attempt(names, side)]
-    put(side, "new")
-    side.session.commit()
-    return [told, names(side)]
-
-
-@view()
-def duplicate_uncaught(side: Side) -> None:
-    """Add what is there."""
-    put(side, "new")
-    put(side, "one")
 
 
 @view()

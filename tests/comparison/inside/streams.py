@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 from common import PUT, SEE, names, put
-from flask import Response, request, stream_with_context
+from flask import Response, stream_with_context
 from kit import REQUESTS, Side, rows, view
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 
 WEB = {"ways": REQUESTS}
 
@@ -79,11 +78,3 @@ def stream_that_is_large(side: Side) -> Response:
             yield from (f"{row.i}," for row in connection.execute(text(numbers)))
 
     return Response(lines(), content_type="text/plain")
-
-
-@view(**WEB)
-def paged(side: Side) -> Any:
-    """Read with parameters of the request."""
-    limit = request.args.get("limit", 1, type=int)
-    query = select(side.Item.name, func.length(side.Item.name)).order_by(side.Item.id).limit(limit)
-    return rows(side.session.execute(query))

@@ -9,10 +9,7 @@ from flask import (
     Response,
     abort,
     after_this_request,
-    flash,
     g,
-    get_flashed_messages,
-    redirect,
     request,
     session,
 )  # fmt: skip
@@ -55,22 +52,10 @@ def user_loader_then_fail(side: Side) -> None:
     fail()
 
 
-@view(**WEB, hooks={"before": load_user})
-def user_loader_then_level(side: Side) -> Any:
-    """Try to begin where the loader has begun."""
-    return attempt(side.session.begin)
-
-
 @view(**WEB, hooks={"before": lambda side: put(side, "by the hook")})
 def before_writes(side: Side) -> Any:
     """See what a hook wrote, and let it go."""
     return names(side)
-
-
-@view(**WEB, hooks={"before": lambda _side: "answered by the hook"})
-def before_answers(side: Side) -> None:
-    """Never run."""
-    fail()
 
 
 @view(**WEB, hooks={"after": note_and_commit})
@@ -114,14 +99,6 @@ def session_counter(side: Side) -> Any:
     return [session["count"], len(names(side))]
 
 
-@view(**WEB, times=3)
-def flashes(side: Side) -> Any:
-    """Show what was flashed last time, and flash."""
-    shown = get_flashed_messages()
-    flash(f"seen {len(names(side))}")
-    return shown
-
-
 @view(**WEB, times=2)
 def after_this(side: Side) -> Any:
     """Set a cookie and write in after_this_request."""
@@ -133,14 +110,6 @@ def after_this(side: Side) -> Any:
         return response
 
     return [request.cookies.get("seen"), names(side)]
-
-
-@view(**WEB, times=2)
-def nothing_stays_in_g(side: Side) -> Any:
-    """Find g empty at the start of every request."""
-    before = g.get("kept")
-    g.kept = names(side)
-    return before
 
 
 @view(ways=METHODS)
@@ -165,13 +134,6 @@ def every_method_fails(side: Side) -> None:
     cursor = side.session.connection().connection.cursor()
     cursor.execute("INSERT INTO item (id, name) VALUES (3, 'lost')")
     fail()
-
-
-@view(**WEB)
-def redirects(side: Side) -> Any:
-    """Write and redirect without a commit."""
-    put(side, "lost")
-    return redirect("/elsewhere"), 303
 
 
 @view(**WEB)

@@ -79,20 +79,6 @@ def test_each_command_explains_itself_with_an_example(runner: FlaskCliRunner, co
     assert f"Example: flask pool {command}" in run(runner, command, "--help")
 
 
-def test_a_trace_shows_each_request_take_and_return_a_connection(runner: FlaskCliRunner) -> None:
-    rows = data(runner, "trace")
-
-    assert [row["step"] for row in rows] == list(range(1, 15))
-    assert [row["state"] for row in rows] == (
-        ["0 / 2", *["0 / 2", "1 / 1", "1 / 1", "0 / 2"] * 3, "0 / 0"]
-    )
-    assert [row["action"] for row in rows if row["action"].startswith("Assign")] == [
-        "Assign connection #1 to request",
-        "Assign connection #2 to request",
-        "Assign connection #1 to request (reused)",
-    ]
-
-
 @pytest.mark.parametrize(("requests", "rows"), [("1", 6), ("5", 22), ("12", 50)])
 def test_a_trace_has_four_rows_for_each_request(
     runner: FlaskCliRunner, requests: str, rows: int
@@ -220,14 +206,6 @@ def test_binds_on_one_server_share_its_limit(make_app: Make, database_url: str) 
     db.metadatas.pop("other")  # the extension keeps it for every application
     assert {pool["pool"] for pool in pools} == {"default", "other"}
     assert [pool["needed"] for pool in pools] == [2 * 2 * 3] * 2
-
-
-def test_too_many_instances_are_an_error(runner: FlaskCliRunner) -> None:
-    result = runner.invoke(args=["pool", "check", "--instances", "100000", "--format", "json"])
-
-    found = json.loads(result.stdout)
-    assert (result.exit_code, found["ok"]) == (1, False)
-    assert {finding["severity"] for finding in found["findings"]} >= {"error"}
 
 
 @pytest.mark.parametrize(

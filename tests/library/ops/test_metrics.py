@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from subprocess import PIPE, Popen, run
+from subprocess import PIPE, Popen
 from threading import Event, Thread
 from time import monotonic, sleep
 from typing import Any
@@ -26,11 +26,11 @@ from flask.testing import FlaskClient
 from flask_pool import FairQueuePool
 from prometheus_client import REGISTRY
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from library.conftest import Make, db
+from library.conftest import LONG, Make, ask, detach, fail, forget, invalidate
 
 OPERATOR = {"Authorization": "Bearer operator"}
 OPS = ROOT / FOLDER / "ops"
@@ -40,7 +40,6 @@ NAMES = {
     "replaced_total", "held_seconds_total", "held_long_total", "create_time_seconds_bucket",
     "wait_time_seconds_bucket", "use_time_seconds_bucket",
 }  # fmt: skip
-LONG = 30  # seconds: a test that waits for as long has failed
 REASONS = {"overloaded", "exhausted", "unavailable", "conflict", "timeout", "read_only", "in_doubt"}
 
 counting: Any = import_module(f"{pool.__name__}.ops.counting")
@@ -129,18 +128,16 @@ def test_what_an_application_counts_itself_is_told_for_all_its_workers(
     assert f"\n{CONNECTION}count{{" in text
 
 
+def refused() -> float:
+    labels = {"reason": "exhausted"}
+    return REGISTRY.get_sample_value("db_client_request_unavailable_total", labels) or 0.0
+
+
 def test_a_refused_request_is_counted_by_its_reason(make_app: Make) -> None:
     app = make_app(SQLALCHEMY_POOL_TIMEOUT=0.01)
     held = [app.extensions["pool"].engines["default"].connect() for _ in range(3)]
 
-    @app.get("/one")
-    def one() -> str:
-        return str(db.session.scalar(text("SELECT 1")))
-
-    def refused() -> float:
-        labels = {"reason": "exhausted"}
-        return REGISTRY.get_sample_value("db_client_request_unavailable_total", labels) or 0.0
-
+    app.add_url_rule("/one", view_func=ask)
     before = refused()
     assert app.test_client().get("/one").status_code == 503
     assert refused() == before + 1
@@ -151,21 +148,6 @@ def test_a_refused_request_is_counted_by_its_reason(make_app: Make) -> None:
 def use(engine: Engine) -> None:
     with engine.connect():
         assert counts()[0] == 1
-
-
-def invalidate(engine: Engine) -> None:
-    with engine.connect() as connection:
-        connection.invalidate()
-
-
-def detach(engine: Engine) -> None:
-    with engine.connect() as connection:
-        connection.detach()
-
-
-def forget(engine: Engine) -> None:
-    engine.connect()
-    gc.collect(0)
 
 
 def dispose(engine: Engine) -> None:
@@ -179,11 +161,6 @@ def dispose(engine: Engine) -> None:
 def overflow(engine: Engine) -> None:
     with engine.connect(), engine.connect(), engine.connect():
         assert counts() == (3, 0)
-
-
-def fail(engine: Engine) -> None:
-    with pytest.raises(ZeroDivisionError), engine.connect():
-        raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("ending", [use, invalidate, detach, forget, dispose, overflow, fail])
@@ -202,8 +179,8 @@ def test_counts_are_right_however_a_checkout_ends(
     assert (value("max"), value("idle_max")) == (3, 2)
 
 
-def test_a_wait_in_vain_is_a_timeout(metered: Engine) -> None:
-    before = value("timeouts_total")
+def test_a_wait_in_vain_is_a_timeout_and_counted_where_it_is_raised(metered: Engine) -> None:
+    before, were_refused = value("timeouts_total"), refused()
     waits = value("wait_time_seconds_count")
 
     with ExitStack() as stack:
@@ -213,6 +190,7 @@ def test_a_wait_in_vain_is_a_timeout(metered: Engine) -> None:
             metered.connect()
 
     assert value("timeouts_total") == before + 1
+    assert refused() == were_refused + 1
     assert value("wait_time_seconds_count") == waits + 3
     assert value("pending_requests") == 0
 
@@ -289,42 +267,6 @@ def test_the_time_that_a_route_holds_connections_is_counted(client: FlaskClient)
 
     assert held("/held/<int:number>") - before[0] >= 0.1
     assert held("-") - before[1] >= 0.05
-
-
-def test_a_timeout_is_counted_where_it_is_raised(metered: Engine) -> None:
-    def refused() -> float:
-        labels = {"reason": "exhausted"}
-        return REGISTRY.get_sample_value("db_client_request_unavailable_total", labels) or 0.0
-
-    before = refused()
-    with ExitStack() as stack:
-        for _ in range(3):
-            stack.enter_context(metered.connect())
-        with pytest.raises(PoolTimeoutError):
-            metered.connect()
-
-    assert refused() == before + 1
-
-
-APPLICATION = """
-import sys
-from flask import Flask
-from flask_pool import Pool
-from flask_sqlalchemy import SQLAlchemy
-app, db = Flask("app"), SQLAlchemy()
-app.config.update(SQLALCHEMY_DATABASE_URI=sys.argv[1], OPS_TOKEN="operator")
-Pool(app, db)
-with app.app_context():
-    db.session.execute(db.text("SELECT 1"))
-app.test_client().get("/pool.json", headers={"Authorization": "Bearer operator"})
-print([name for name in ("prometheus_client", "rich", "matplotlib") if name in sys.modules])
-"""
-
-
-def test_who_asks_for_no_metrics_loads_nothing_for_them(database_url: str) -> None:
-    done = run([sys.executable, "-c", APPLICATION, database_url], check=True, stdout=PIPE)
-
-    assert done.stdout == b"[]\n"
 
 
 WORKER = """
