@@ -120,7 +120,7 @@ def test_threads_in_a_hurry_get_equal_shares(make: Make) -> None:
 
     def loop(number: int) -> None:
         start.wait()
-        while sum(counts) < 40 * threads:
+        while sum(counts) < 200 * threads:
             with engine.connect():
                 sleep(0.0005)
             counts[number] += 1

@@ -117,7 +117,10 @@ def _given() -> bytes:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip().encode("latin-1", "replace")
-    basic = request.authorization
+    try:
+        basic = request.authorization
+    except ValueError:  # no base64, or no text in it
+        return b""
     if basic is not None and basic.type == "basic":
         return str(basic.password).encode()
     return b""
