@@ -475,7 +475,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         with self._state:
             if self._polls or not self.alive:
                 return None
-            self._attend(self.poller.select(0))
+            if self._returning and self._newcomer_next:  # whose turn is over
+                self._collect()
+            else:
+                self._attend(self.poller.select(0))
             if self._busy < self.cfg.threads:
                 client = self._next(accepts=self._listening)
                 if client is not None:

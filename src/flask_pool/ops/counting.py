@@ -106,10 +106,20 @@ def wake() -> None:
 
 
 def _write_soon() -> None:
+    """Write until nothing is counted any more."""
     global awake  # noqa: PLW0603
-    sleep(SOON)
-    awake = False  # first: what is counted from now on starts another thread
-    write()
+    running = changed = True
+    last: shared.Numbers = {}
+    try:
+        while running:
+            sleep(SOON)
+            # before the last look: what is counted from now on starts another thread
+            running = awake = changed
+            found = write()
+            changed, last = found != last, found
+    except BaseException:
+        awake = False
+        raise
 
 
 def write() -> shared.Numbers:
