@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,8 +123,11 @@ class Service(Server):
     def switches(self) -> int:
         """Return how often the workers' threads have left or lost a core so far."""
         tasks = [Path(f"/proc/{worker.pid}/task") for worker in self.workers()]
-        files = [file for task in tasks for file in task.glob("*/status")]
-        return sum(int(number) for file in files for number in SWITCHES.findall(file.read_text()))
+        found = 0
+        for file in (file for task in tasks for file in task.glob("*/status")):
+            with suppress(OSError):  # the thread has just ended
+                found += sum(map(int, SWITCHES.findall(file.read_text())))
+        return found
 
     def memory(self) -> float:
         """Return the resident memory of one worker, in MiB."""
