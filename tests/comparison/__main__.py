@@ -21,16 +21,18 @@ KINDS = ["sqlite", "postgresql", "mariadb"]
 def main() -> int:
     """Print every difference; give 1 if there is one."""
     parser = argparse.ArgumentParser(prog="comparison", description=__doc__)
-    parser.add_argument("databases", nargs="*", choices=KINDS, default=KINDS)
+    parser.add_argument("databases", nargs="*", help="all, if none is named")
     parser.add_argument("-k", dest="only", action="append", default=[], help="part of a name")
     parser.add_argument("--level", help="the isolation level that both engines ask for")
     parser.add_argument("--every", action="store_true", help="every script in every way")
     wanted = parser.parse_args()
+    if not set(wanted.databases) <= set(KINDS):
+        parser.error(f"databases: choose from {', '.join(KINDS)}")
     options = [word for part in wanted.only for word in ("--only", part)]
     options += ["--level", wanted.level] if wanted.level else []
     options += ["--every"] if wanted.every else []
     differing = 0
-    for name in wanted.databases:
+    for name in wanted.databases or KINDS:
         with contextlib.ExitStack() as stack:
             server: Server = None
             if name == "postgresql":
