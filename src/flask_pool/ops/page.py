@@ -49,6 +49,8 @@ def init_app(app: Flask) -> None:
     """Add the pages, under POOL_URL_PREFIX if there is one."""
     if "prometheus_client" in sys.modules:  # the application may have a page of its own for it
         register()
+    if bp.name in app.blueprints:  # an application may get its engines anew
+        return
     settings = app.extensions["flask_pool"].settings
     app.url_map.converters["flask_pool_page"] = partial(  # type: ignore[assignment]
         PageName, weight=FIRST if are_open(app) else LAST
