@@ -7,7 +7,6 @@ import http.client
 import json
 import re
 import signal
-import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,20 +99,9 @@ class Service(Server):
             raise ConnectionError(answer.text)
         return answer
 
-    def start(self) -> None:
-        """Start gunicorn and wait until it answers."""
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.project.path,
-                env=self.environment,
-                start_new_session=True,
-            )
-        (self.folder / "pid").write_text(str(self.process.pid))
-        self._wait_until_it_answers(self.process)
+    def place(self) -> tuple[Path, dict[str, str]]:
+        """Give the project's folder, and the variables of its settings."""
+        return self.project.path, self.environment
 
     def workers(self) -> list[psutil.Process]:
         """Give the worker processes."""
