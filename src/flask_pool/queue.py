@@ -107,6 +107,10 @@ class Rule:
         """Tell whether the last wait seen was above T, and not long ago."""
         return self._above is not None and now - self._seen <= self.interval
 
+    def calm(self, wait: float | None) -> bool:
+        """Tell whether a wait is in time and tells the rule nothing that it does not know."""
+        return self._above is None and wait is not None and wait <= self.threshold
+
     def limit(self, now: float) -> float:
         """Return the seconds that a request may have waited."""
         if not self.target:

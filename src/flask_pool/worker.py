@@ -47,6 +47,7 @@ SILENT = 10.0  # seconds that a connection may take to send its first byte
 LINGER = 2.0  # seconds to read what a client still sends, after the last answer
 DEFER = 5  # seconds that the kernel keeps a connection that sends nothing to itself
 LONGEST_HEAD = 16384  # bytes of a request that are looked at before a thread takes it
+PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)  # flags add up slowly
 UNACKED = Struct("@24xI")  # tcpi_unacked of a listener: connections that wait
 REJOIN = 0.05  # seconds of waiting above which clients should use the common queue alone
 
@@ -54,6 +55,7 @@ REQUEST_LINE = re.compile(
     rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n"
 )
 HAS_BODY = re.compile(rb"\r\n(?:content-length: *0*[1-9]|transfer-encoding:)", re.IGNORECASE)
+BODY = ("CONTENT-LENGTH", "TRANSFER-ENCODING")
 START = re.compile(rb"\r\nx-request-start:([^\r\n]*)", re.IGNORECASE)
 WANTS_HTML = re.compile(rb"\r\naccept:[^\r\n]*text/html", re.IGNORECASE)
 
@@ -94,6 +96,7 @@ class Client:
     address: Any = None
     listener: Any = None
     conn: Any = None  # gunicorn's, from the first request on
+    seen: bool = False  # what follows is known
     head: bytes = b""
     whole: bool = False  # the head is there as a whole
     body: bool = True  # a body may follow
@@ -103,6 +106,7 @@ class Client:
     late: bool = False  # to be refused
     passed: float = 0.0  # when it was last found in time
     began: float = 0.0  # when a thread took the request
+    called: bool = False  # it came to the application
     answered: float | None = None  # when its last request was answered
     idle: bool = False  # without a next request, when it was answered
     deadline: float = 0.0  # when it is closed, if nothing happens
@@ -111,6 +115,10 @@ class Client:
     def ready(self) -> bool:
         """Whether the request is there as a whole, so that the spare thread waits for nothing."""
         return self.whole and not self.body
+
+    def forget(self) -> None:
+        """Know nothing of the next request."""
+        self.seen, self.head, self.exempt, self.whole, self.body = False, b"", False, False, True
 
 
 class _Chunks:
@@ -162,6 +170,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _prepare(self) -> None:
         self._busy = self._stood = 0
+        self._threads = self.cfg.threads
         self._process = os.getpid()
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
         self._state = Lock()  # of all that follows: the loop's, and a thread's that takes a client
@@ -203,7 +212,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _turn(self, *, accepts: bool) -> None:
         """Wait for something to happen, then serve."""
         with self._state:
-            self._polls = polls = self._busy < self.cfg.threads
+            self._polls = polls = self._busy < self._threads
             self._listen(accepts and self.nr_conns < self.worker_connections)
             timeout = self._timeout()
         events = (self.poller if polls else self._bell).select(timeout)
@@ -217,7 +226,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 self._counted = now
                 self.notify()
                 self._look_around(now)
-            if self._busy >= self.cfg.threads and (due or RULE.overloaded(now)):
+            if self._busy >= self._threads and (due or RULE.overloaded(now)):
                 self._look(accepts=accepts)
 
     def _timeout(self) -> float:
@@ -242,7 +251,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._long_queue = False
 
     def _look_around(self, now: float) -> None:
-        busy = self._busy >= self.cfg.threads
+        busy = self._busy >= self._threads
         self._stood = self._stood + 1 if busy and self.alive and self._more else 0
         RULE.crowded = busy and self._standing() > CROWDED * self._backlog
         RULE.tell()
@@ -275,7 +284,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _serve(self, *, accepts: bool) -> None:
         """Give free threads to clients, those that return and newcomers in turn."""
         refused = RULE.refused
-        while self._busy < self.cfg.threads and RULE.refused - refused < BATCH:
+        while self._busy < self._threads and RULE.refused - refused < BATCH:
             client = self._next(accepts=accepts)
             if client is None:
                 break
@@ -318,6 +327,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _admits(self, client: Client) -> bool:
         """Judge a request as a thread is free for it; refuse it here if that can be done."""
+        if not client.seen:
+            self._measure(client)
+            if RULE.calm(client.judged):
+                client.late = False
+                return True
+            if not self._peek(client):
+                return False
         client.late = not client.exempt and self._is_late(client)
         return not (client.late and self._refuse(client))
 
@@ -336,6 +352,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _look(self, *, accepts: bool) -> None:
         """While all threads are busy, refuse who has waited too long, and find probes."""
+        returning, self._returning = self._returning, deque()
+        for each in returning:
+            if each.seen:
+                self._returning.append(each)
+            else:
+                self._sort(each)
         self._shed(self._returning)
         self._shed(self._newcomers)
         refused = RULE.refused
@@ -400,11 +422,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _peek(self, client: Client) -> bool:
         """Look at what a client sent; False if there is nothing for a thread to do."""
-        client.head, client.exempt, client.whole, client.body = b"", False, False, True
+        client.forget()
+        client.seen = True
         if client.secret and client.conn is not None:
             return True
         try:
-            head = client.sock.recv(LONGEST_HEAD, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            head = client.sock.recv(LONGEST_HEAD, PEEK)
         except BlockingIOError:
             self._await(client, self._silent, SILENT)
             return False
@@ -479,7 +502,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 self._collect()
             else:
                 self._attend(self.poller.select(0))
-            if self._busy < self.cfg.threads:
+            if self._busy < self._threads:
                 client = self._next(accepts=self._listening)
                 if client is not None:
                     self._take(client)
@@ -489,7 +512,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _answer(self, client: Client, spare: bool) -> None:
         self._local.client = client
-        client.began = monotonic()
+        client.began, client.called = monotonic(), False
         keep: Any = False
         conn = client.conn
         try:
@@ -526,6 +549,9 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         """Call the application, unless the request has waited too long."""
         client: Client | None = getattr(getattr(self, "_local", None), "client", None)
         if client is not None and client.conn is conn:
+            if not client.seen:
+                client.exempt = RULE.exempt(req.path)
+                client.body = any(name in BODY for name, _ in req.headers)
             if client.late and not RULE.exempt(req.path):
                 html = any(name == "ACCEPT" and "text/html" in value for name, value in req.headers)
                 conn.sock.sendall(_render(html, req.method == "HEAD"))
@@ -535,7 +561,14 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             client.late = False
             if self._long_queue or (client.wait or 0.0) > REJOIN:
                 req.force_close()
+            conn.has_body = client.body
         return super().handle_request(req, conn)
+
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        """Look for the rest of a body, as gunicorn does, where there may be one."""
+        if keepalive and not getattr(conn, "has_body", True):
+            return True
+        return bool(super()._keepalive_after(conn, keepalive))
 
     def _call(
         self, app: queue.Application, environ: queue.Environ, start_response: Callable[..., Any]
@@ -543,7 +576,9 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         """Tell the application how long the request waited."""
         client: Client | None = self._local.__dict__.pop("client", None)
         told = queue.since_start(environ.get("HTTP_X_REQUEST_START"))
-        wait = client.wait if client else None  # no client: a further request of HTTP/2
+        wait = None  # of a further request of HTTP/2
+        if client is not None:
+            wait, client.called = client.wait, True
         environ[queue.WAITED] = None
         if wait is not None or told is not None:
             environ[queue.WAITED] = max(wait or 0.0, told or 0.0)
@@ -565,7 +600,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 self._spare_busy = False
             else:
                 self._busy -= 1
-                if not client.late and not client.exempt:
+                if client.called and not client.late and not client.exempt:
                     RULE.took(ended - client.began)
             if not keep:
                 self._end(client)
@@ -573,7 +608,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 client.deadline = ended + (self.cfg.keepalive if self.alive else LINGER)
                 self._idle[client] = None
             else:
-                client.head, client.exempt, client.whole, client.body = b"", False, False, True
+                client.forget()
+                client.seen = True  # gunicorn has read it
                 self._returning.append(client)
 
     def _has_read_ahead(self, client: Client) -> bool:
@@ -612,9 +648,17 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 self._close(client)
             return
         self._leave(client, clients)
+        if client.answered is None:
+            self._sort(client)
+        else:  # most requests: looked at if they wait
+            client.forget()
+            self._returning.append(client)
+
+    def _sort(self, client: Client) -> None:
+        """Put a client into the queue that it belongs to by what it has sent."""
         if not self._peek(client):
             return
-        if client.exempt and client.ready and self._busy >= self.cfg.threads:
+        if client.exempt and client.ready and self._busy >= self._threads:
             self._measure(client)
             self._probes.append(client)
         else:

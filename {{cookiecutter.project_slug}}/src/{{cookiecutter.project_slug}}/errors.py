@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from flask import Flask, Response, abort, current_app, json, render_template, request
+from flask import Flask, Response, abort, json, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
@@ -25,7 +26,7 @@ def init_app(app: Flask) -> None:
     app.json = JSONProvider(app)
     app.register_error_handler(HTTPException, problem)
     app.before_request(refuse)
-    app.after_request(secure)
+    app.wsgi_app = SecurityHeaders(app)  # type: ignore[method-assign]
 
 
 def problem(error: HTTPException) -> Response:
@@ -48,9 +49,10 @@ def problem(error: HTTPException) -> Response:
 
 def refuse() -> None:
     """Answer 403 to a form that a page of another site sent, 413 to an endless body."""
-    if request.method == "POST" and not request.is_json and not is_own_site():
+    environ = request.environ
+    if environ["REQUEST_METHOD"] == "POST" and not request.is_json and not is_own_site():
         abort(403, "This form was sent from another site.")
-    if "HTTP_TRANSFER_ENCODING" in request.environ:  # nobody says how long it is
+    if "HTTP_TRANSFER_ENCODING" in environ:  # nobody says how long it is
         request.get_data()
         request.stream.read(1)  # what is left says that it was too long
 
@@ -63,13 +65,28 @@ def is_own_site() -> bool:
     return site in ("same-origin", "none")
 
 
-def secure(response: Response) -> Response:
-    """Keep browsers from running or sending anything that is not this service's own."""
-    policy = current_app.config["CONTENT_SECURITY_POLICY"]
-    if policy and "Content-Security-Policy" not in response.headers:  # a view may have its own
-        response.headers.add("Content-Security-Policy", policy)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
+class SecurityHeaders:
+    """Keeps browsers from running or sending anything that is not this service's own.
+
+    WSGI middleware, as `after_request` does not see what a server or a middleware answers.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self.config, self.wsgi_app = app.config, app.wsgi_app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Hand the request on, and add headers that the answer has not."""
+
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            given = {name.lower() for name, _ in headers}
+            policy = self.config["CONTENT_SECURITY_POLICY"]
+            if policy and "content-security-policy" not in given:  # a view may have its own
+                headers.append(("Content-Security-Policy", policy))
+            if "x-content-type-options" not in given:
+                headers.append(("X-Content-Type-Options", "nosniff"))
+            return start_response(status, headers, *error)
+
+        return self.wsgi_app(environ, start)
 
 
 def wants_html() -> bool:
