@@ -131,6 +131,51 @@ def test_idle_kept_alive_connections_hold_no_thread(folder: Path, gunicorn: str)
         assert [read_answer(each)[0] for each in kept] == [200] * 40
 
 
+def test_kept_alive_probe_is_found_while_all_threads_are_busy(folder: Path, gunicorn: str) -> None:
+    """It stands behind a request and a client that hangs up, and waits for neither."""
+    with serve(folder, "--keep-alive", "60", threads=2, GUNICORN=gunicorn) as service:
+        request, left, probe = stay(service, 3)
+        stuck = [service.ask("/?seconds=4") for _ in range(2)]
+        time.sleep(0.3)
+        request.sendall(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        left.close()
+        time.sleep(0.05)
+        began = time.monotonic()
+        probe.sendall(b"GET /healthz/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_answer(probe)[0] == 200
+        assert time.monotonic() - began < 2.5
+        assert [read_answer(each)[0] for each in stuck] == [200, 200]
+
+
+def test_clients_that_hang_up_make_requests_no_faster(folder: Path) -> None:
+    """The mean time of requests is that of requests."""
+
+    def ask_once(_: int) -> int:
+        with service.ask("/") as connection:
+            return read_answer(connection)[0]
+
+    with serve(folder, "--keep-alive", "60") as service, ThreadPoolExecutor(3) as clients:
+        assert set(clients.map(ask_once, range(100))) == {200}
+        assert json.loads(service.get("/rule")[1])["mean"] > 0.04
+
+
+def test_body_that_no_view_reads_is_no_request(folder: Path) -> None:
+    """Its connection holds no thread either, unlike with gunicorn 23."""
+    within = b"GET /rule HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = f"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: {len(within)}\r\n\r\n".encode()
+    with serve(folder, "--keep-alive", "60", threads=1) as service:
+        (kept,) = stay(service, 1)
+        found = []
+        for request in (head + within, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n", head + within):
+            kept.sendall(request)
+            found.append(read_answer(kept)[0])
+            assert service.get("/wait")[0] == 200
+        kept.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            kept.recv(1)
+    assert found == [405, 200, 405]
+
+
 def test_kept_alive_clients_rejoin_the_common_queue(folder: Path, gunicorn: str) -> None:
     """Answers say `Connection: close` while requests wait, and only then."""
     keep = ("--keep-alive", "60")
