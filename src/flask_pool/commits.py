@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
-from .connections import ACTIVE, CLOSED, USE, Socket, ask_socket, descriptor
+from .connections import ACTIVE, CLOSED, USE, Socket, ask_socket, descriptor, is_settled
 from .reads import USES
 from .uses import Use
 
@@ -37,10 +37,12 @@ def end_session(db: SQLAlchemy, teardown: Any, error: BaseException | None) -> N
     It needs no ROLLBACK: its server did that.
     """
     registry = getattr(db.session, "registry", None)  # a test's own session has none
-    used = _open(db.session()) if registry is not None and registry.has() else []
+    used = _open(registry()) if registry is not None and registry.has() else []
     # an application's own may commit, which must not fail unseen
     only_removes = teardown.__func__ is getattr(SQLAlchemy, "_teardown_session", None)
     for connection, use in used:
+        if only_removes and is_settled(use.driver):
+            continue
         lost = descriptor(use.driver) == CLOSED or is_busy(use.driver, use)
         if lost or (not only_removes and ask_socket(use.driver) is Socket.DEAD):
             connection.invalidate()
@@ -62,6 +64,8 @@ def _open(session: Session) -> list[tuple[Connection, Use]]:
 
 def is_busy(connection: Any, use: Use | None) -> bool:
     """Tell whether a ROLLBACK would wait for ever, or take an answer that is for another thread."""
+    if is_settled(connection):
+        return False
     elsewhere = use is not None and use.thread != get_ident()
     pgconn = getattr(connection, "pgconn", None)
     if pgconn is not None:

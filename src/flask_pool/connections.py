@@ -24,7 +24,7 @@ RECLAIMED = "flask_pool.reclaimed"
 SHUT_DOWN = "flask_pool.shut_down"
 
 CLOSED, NO_SOCKET = -1, -2  # in place of a socket's number
-ACTIVE, INTRANS, INERROR = 1, 2, 3  # libpq's PGTransactionStatusType
+IDLE, ACTIVE, INTRANS, INERROR = 0, 1, 2, 3  # libpq's PGTransactionStatusType
 
 DEAD_EVENTS = RDHUP | getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
 
@@ -72,6 +72,12 @@ def in_transaction(connection: Any) -> bool:
     """Tell whether a psycopg connection has begun a transaction, or has failed in it."""
     pgconn = getattr(connection, "pgconn", None)
     return pgconn is not None and pgconn.transaction_status in (INTRANS, INERROR)
+
+
+def is_settled(connection: Any) -> bool:
+    """Tell whether a psycopg connection is open and nothing is being asked on it."""
+    pgconn = getattr(connection, "pgconn", None)
+    return pgconn is not None and pgconn.transaction_status in (IDLE, INTRANS, INERROR)
 
 
 def cut(connection: Any) -> bool:

@@ -27,7 +27,6 @@ LAST_DATA_RECV = struct.Struct("@52xI")  # tcpi_last_data_recv in Linux's struct
 REQUEST_START = re.compile(r"(?:t=)?(\d{9,17}(?:\.\d{1,9})?)", re.ASCII)
 LONGEST = 60.0  # seconds: a header that says more comes from another clock
 WAITED = "flask_pool.queue"  # key in environ: seconds from arrival to the application
-SOCKETS = ("gunicorn.socket", "werkzeug.socket")  # keys in environ: what servers show
 MOST_SECONDS = 10  # of Retry-After
 
 DETAIL = "The service is overloaded. Try again shortly."
@@ -217,7 +216,7 @@ class Middleware:
         """Refuse the request, or hand it on."""
         if WAITED in environ:  # the worker knows, and has decided
             return self.app(environ, start_response)
-        sock = next((environ[key] for key in SOCKETS if environ.get(key)), None)
+        sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")  # what servers show
         if sock is None and "HTTP_X_REQUEST_START" not in environ:
             return self.app(environ, start_response)
         told = since_start(environ.get("HTTP_X_REQUEST_START"))

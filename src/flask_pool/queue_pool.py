@@ -125,8 +125,8 @@ class FairQueuePool(QueuePool):
         asked = monotonic()
         if os.getpid() != self._process:  # forked in C, past `os.register_at_fork`
             self.leave_behind()
-        # SQLAlchemy gives up what was opened before that moment; a clock set back would prolong it
-        self._invalidate_time = min(self._invalidate_time, time())
+        if self._invalidate_time:  # SQLAlchemy gives up what was opened before that moment; a clock
+            self._invalidate_time = min(self._invalidate_time, time())  # set back would prolong it
         entry = self._next_entry(asked)
         if entry is None:
             entry = self._new_entry()
@@ -134,7 +134,7 @@ class FairQueuePool(QueuePool):
             times = self._entries[entry]
             times.taken, times.out = monotonic(), True
             try:
-                self._examine(entry)
+                self._examine(entry, times)
             except BaseException:
                 self._do_return_conn(entry)
                 raise
@@ -144,25 +144,25 @@ class FairQueuePool(QueuePool):
         return entry
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        now = monotonic()
         with self._lock:
             times = self._entries.get(record)
             if times is not None:
-                times.out = False
+                used, times.out = now - times.taken, False
+                self._returned = times.idle_since = now
+                keep = not self._replaced_by_another and (
+                    bool(self._waiters) or len(self._idle) < self._size
+                )
+                if keep:
+                    self._idle.append(record)
+                    self._serve()
         if times is None:  # it was reclaimed, or is a parent process's
             if record not in self._left_behind:
                 record.close()
             return
-        used, times.idle_since = times.taken, monotonic()
-        self._returned = times.idle_since
-        keep = not self._replaced_by_another
-        with self._lock:
-            keep = keep and bool(self._waiters or len(self._idle) < self._size)
-            if keep:
-                self._idle.append(record)
-                self._serve()
         if not keep:  # closed before its place is free, so that there are never too many
             self._close(record)
-        self.tell("checked_in", times.idle_since - used)
+        self.tell("checked_in", used)
 
     def _next_entry(self, asked: float) -> ConnectionPoolEntry | None:
         """Wait in the queue; return an entry, or None for a place that has none yet."""
@@ -282,9 +282,9 @@ class FairQueuePool(QueuePool):
 
     # looking after connections
 
-    def _examine(self, entry: ConnectionPoolEntry) -> None:
+    def _examine(self, entry: ConnectionPoolEntry, times: _Times) -> None:
         """Have an entry connect anew if its connection is too old or dead."""
-        connection, times = entry.dbapi_connection, self._entries[entry]
+        connection = entry.dbapi_connection
         if connection is not None:
             reason = self._why_replace(entry, connection, times)
             if reason is None:
@@ -296,13 +296,13 @@ class FairQueuePool(QueuePool):
     def _why_replace(
         self, entry: ConnectionPoolEntry, connection: Any, times: _Times
     ) -> str | None:
-        now = monotonic()
-        if now > times.expires:
+        if times.taken > times.expires:
             return "recycled"
         said = ask_socket(connection)  # no round trip
         if said is Socket.DEAD:
             return "dead"
-        idle_for_long = self.ping_after is not None and now - times.idle_since > self.ping_after
+        idle = times.taken - times.idle_since
+        idle_for_long = self.ping_after is not None and idle > self.ping_after
         # pool_reset_on_return=None: amid a transaction no ping can be sent, and none is needed
         if (idle_for_long or said is Socket.READABLE) and not in_transaction(connection):
             # with one that died SQLAlchemy gives up all that are older: a ping would only take time

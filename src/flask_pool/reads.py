@@ -40,14 +40,11 @@ _numbers = count()
 class Read:
     """One statement that may be sent without a transaction."""
 
-    __slots__ = ("cursor", "harmless", "proven", "switched", "use")
-
-    def __init__(self) -> None:
-        self.harmless = False  # its text and its connection: a replica could do the same
-        self.proven = False
-        self.use: Use | None = None
-        self.cursor: Any = None
-        self.switched = False  # psycopg's autocommit was on for it
+    harmless = False  # its text and its connection: a replica could do the same
+    proven = False
+    use: Use | None = None
+    cursor: Any = None
+    switched = False  # psycopg's autocommit was on for it
 
 
 # the session
@@ -58,7 +55,8 @@ def read(state: ORMExecuteState) -> Result[Any] | None:
     request = current()
     if request is None or not request.safe or not _may_read(state):
         return None
-    pools = current_app.extensions.get("flask_pool")
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    pools = app.extensions.get("flask_pool")
     if pools is None:  # an application that shares `db` and is without a pool
         return None
     if pools.replicas is not None:
@@ -153,7 +151,8 @@ def note_begin(session: Session, transaction: SessionTransaction, connection: Co
     use.began = True
     if READ not in session.info:
         use.claimed = True
-    before = [pair for pair in session.info.get(USES, ()) if not pair[0].closed]
+    uses = session.info.get(USES)
+    before = [pair for pair in uses if not pair[0].closed] if uses else []
     session.info[USES] = [*before, (connection, use)]
 
 

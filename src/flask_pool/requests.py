@@ -13,14 +13,13 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}  # RFC 9110, section 9.2.1; TRACE is n
 class RequestState:
     """What a request did with the database."""
 
-    __slots__ = ("route", "safe", "trip", "unproven", "uses")
+    route = ""  # as soon as it is known
+    unproven = False  # more than proven reads was sent
+    trip: Any = None  # with replicas: what it read and wrote
 
     def __init__(self, *, safe: bool) -> None:
         self.safe = safe
-        self.route = ""  # as soon as it is known
         self.uses: set[Any] = set()  # of connections that are not returned yet
-        self.unproven = False  # more than proven reads was sent
-        self.trip: Any = None  # with replicas: what it read and wrote
 
 
 def current() -> RequestState | None:
@@ -31,8 +30,10 @@ def current() -> RequestState | None:
         return None
     environ = now.environ
     found: RequestState | None = environ.get(KEY)
+    if found is not None and found.route:
+        return found
     if found is None:
         found = environ[KEY] = RequestState(safe=environ["REQUEST_METHOD"] in SAFE_METHODS)
-    if not found.route and now.url_rule is not None:
+    if now.url_rule is not None:
         found.route = now.url_rule.rule
     return found

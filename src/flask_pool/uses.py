@@ -46,11 +46,15 @@ MOST_WAYS = 16
 class Use:
     """One checkout of a connection."""
 
-    __slots__ = (
-        "__weakref__", "began", "by_connection", "claimed", "code", "driver", "failed", "leaked_at",
-        "line", "other", "pool", "proxy", "reads", "request", "route", "switched", "taken_at",
-        "thread", "used_at", "warned",
-    )  # fmt: skip
+    leaked_at: float | None = None  # when its request ended without returning it
+    warned = False  # held for long, and logged
+    reads = 0  # proven reads that were sent
+    other = False  # anything else was sent
+    began = False  # a session of `db.session` began on it
+    failed = False  # a statement failed
+    claimed = False  # the view asked its session for the Connection
+    # the driver's connection while it is in autocommit for a proven read
+    switched: Any = None
 
     def __init__(self, pool: Any, driver: Any, proxy: PoolProxiedConnection) -> None:
         self.pool = pool
@@ -65,15 +69,6 @@ class Use:
             self.request.uses.add(self)
             self.route = self.request.route
         self.taken_at = self.used_at = monotonic()
-        self.leaked_at: float | None = None  # when its request ended without returning it
-        self.warned = False  # held for long, and logged
-        self.reads = 0  # proven reads that were sent
-        self.other = False  # anything else was sent
-        self.began = False  # a session of `db.session` began on it
-        self.failed = False  # a statement failed
-        self.claimed = False  # the view asked its session for the Connection
-        # the driver's connection while it is in autocommit for a proven read
-        self.switched: Any = None
 
     @property
     def taker(self) -> str:
@@ -179,12 +174,14 @@ def _asking_line() -> tuple[CodeType, int, bool]:
     """
     for depth, entered, by_connection in _ways:
         try:
-            frame = sys._getframe(depth)  # noqa: SLF001 - documented
+            inner = sys._getframe(depth)  # noqa: SLF001 - documented
         except ValueError:  # not that deep
             continue
-        if sys._getframe(depth - 1).f_code is entered and not _is_inside(frame.f_code):  # noqa: SLF001
-            return frame.f_code, frame.f_lineno, by_connection
-    frame, depth, by_connection = sys._getframe(), 0, False  # noqa: SLF001
+        if inner.f_code is entered:
+            frame = inner.f_back
+            if frame is not None and not _is_inside(frame.f_code):
+                return frame.f_code, frame.f_lineno, by_connection
+    frame, depth, by_connection = sys._getframe(), -1, False  # noqa: SLF001
     while frame.f_back is not None and _is_inside(frame.f_code):
         entered, frame, depth = frame.f_code, frame.f_back, depth + 1
         by_connection = by_connection or entered is Connection.__init__.__code__
