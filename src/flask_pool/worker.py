@@ -36,6 +36,7 @@ from .queue import RULE
 
 TICK = 0.1  # seconds between two looks at the queue while all threads are busy
 SOON = 0.01  # the same under overload
+GLANCE = 0.005  # seconds between two looks at what arrives while others are known to wait
 PAUSE = 0.005  # seconds until a connection is accepted again, when there is no room for one
 IDLE = 1.0  # seconds between two heartbeats while nothing happens
 CROWDED = 0.5  # of what the listener's queue holds; what arrives at a full one waits for seconds
@@ -55,7 +56,6 @@ REQUEST_LINE = re.compile(
     rb"(GET|HEAD|OPTIONS|DELETE|POST|PUT|PATCH) ([^ ?\r\n]+)[^ \r\n]* HTTP/1\.[01]\r\n"
 )
 HAS_BODY = re.compile(rb"\r\n(?:content-length: *0*[1-9]|transfer-encoding:)", re.IGNORECASE)
-BODY = ("CONTENT-LENGTH", "TRANSFER-ENCODING")
 START = re.compile(rb"\r\nx-request-start:([^\r\n]*)", re.IGNORECASE)
 WANTS_HTML = re.compile(rb"\r\naccept:[^\r\n]*text/html", re.IGNORECASE)
 
@@ -175,7 +175,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._spare_busy = self._more = self._newcomer_next = self._listening = False
         self._state = Lock()  # of all that follows: the loop's, and a thread's that takes a client
         self._polls = True  # the loop waits for clients: a thread is free
-        self._counted, self._began = 0.0, monotonic()
+        self._counted, self._looked, self._began = 0.0, 0.0, monotonic()
         self._backlog = len(self.sockets) * self.cfg.backlog
         self._woken = False
         self._spare = ThreadPoolExecutor(1)  # answers probes while all other threads are busy
@@ -498,9 +498,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         with self._state:
             if self._polls or not self.alive:
                 return None
-            if self._returning and self._newcomer_next:  # whose turn is over
+            now = monotonic()
+            if self._returning and (self._newcomer_next or now - self._looked < GLANCE):
                 self._collect()
             else:
+                self._looked = now
                 self._attend(self.poller.select(0))
             if self._busy < self._threads:
                 client = self._next(accepts=self._listening)
@@ -551,7 +553,6 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         if client is not None and client.conn is conn:
             if not client.seen:
                 client.exempt = RULE.exempt(req.path)
-                client.body = any(name in BODY for name, _ in req.headers)
             if client.late and not RULE.exempt(req.path):
                 html = any(name == "ACCEPT" and "text/html" in value for name, value in req.headers)
                 conn.sock.sendall(_render(html, req.method == "HEAD"))
@@ -561,12 +562,17 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             client.late = False
             if self._long_queue or (client.wait or 0.0) > REJOIN:
                 req.force_close()
-            conn.has_body = client.body
         return super().handle_request(req, conn)
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
-        """Look for the rest of a body, as gunicorn does, where there may be one."""
-        if keepalive and not getattr(conn, "has_body", True):
+        """Read the rest of a body, as gunicorn does, unless it was read as a whole.
+
+        To find nothing costs gunicorn three changes of the socket's mode.
+        """
+        body: Any = getattr(conn.parser.mesg, "body", None)
+        left = getattr(getattr(body, "reader", None), "length", None)
+        if keepalive and left == 0 and not (body.failed or body.buf.tell()):
+            conn.parser.mesg = None  # so that it looks no more before the next request
             return True
         return bool(super()._keepalive_after(conn, keepalive))
 
