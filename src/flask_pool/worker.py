@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-import selectors
+import select
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -46,6 +46,7 @@ FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # no room for 
 BATCH = 64  # requests refused between two looks at what threads have finished
 SILENT = 10.0  # seconds that a connection may take to send its first byte
 LINGER = 2.0  # seconds to read what a client still sends, after the last answer
+ONCE = getattr(select, "EPOLLIN", 0) | getattr(select, "EPOLLONESHOT", 0)
 DEFER = 5  # seconds that the kernel keeps a connection that sends nothing to itself
 LONGEST_HEAD = 16384  # bytes of a request that are looked at before a thread takes it
 PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)  # flags add up slowly
@@ -68,15 +69,16 @@ NEEDS = (
     (gthread.ThreadWorker, "handle_request"),  # (req, conn): calls the application
     (gthread.ThreadWorker, "is_parent_alive"),
 )
-# attributes of a worker, too: .alive .cfg .sockets .log .poller .tpool .nr_conns
+# attributes of a worker, too: .alive .cfg .sockets .log .tpool .nr_conns
 # .worker_connections .max_keepalived, and .keepalived_conns (24 and newer) or ._keep, which
 # handle_request counts; of gunicorn.http: body.Body(reader) and errors.ParseException
 INITS = hasattr(gthread.ThreadWorker, "set_accept_enabled")  # handle() calls conn.init(); not in 23
 
 
 def lacking() -> list[str]:
-    """Return what this gunicorn lacks for one queue."""
-    return [f"{owner.__name__}.{name}" for owner, name in NEEDS if not hasattr(owner, name)]
+    """Return what this gunicorn or this system lacks for one queue."""
+    found = [f"{owner.__name__}.{name}" for owner, name in NEEDS if not hasattr(owner, name)]
+    return found if hasattr(select, "epoll") else [*found, "select.epoll (Linux)"]
 
 
 class _Request(Protocol):
@@ -109,6 +111,8 @@ class Client:
     called: bool = False  # it came to the application
     answered: float | None = None  # when its last request was answered
     idle: bool = False  # without a next request, when it was answered
+    waits_in: dict[Client, None] | None = None  # what it was last watched as
+    watched: bool = False  # epoll knows its socket
     deadline: float = 0.0  # when it is closed, if nothing happens
 
     @property
@@ -158,7 +162,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def run(self) -> None:
         """Serve until told to end."""
         if lacking():
-            self.log.warning("one queue for all workers: this gunicorn lacks %s", lacking())
+            self.log.warning("one queue for all workers: this gunicorn, or system, lacks %s", lacking())
             super().run()
             return
         self._prepare()
@@ -194,9 +198,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self._wake_fd, self._wake_end = os.pipe()
         os.set_blocking(self._wake_fd, False)
         os.set_blocking(self._wake_end, False)
-        self._bell = selectors.DefaultSelector()  # what wakes the loop while all threads are busy
-        for selector in (self.poller, self._bell):
-            selector.register(self._wake_fd, selectors.EVENT_READ, self._woke)
+        self._bell = select.poll()  # what wakes the loop while all threads are busy
+        self._bell.register(self._wake_fd, select.POLLIN)
+        # tells of a client's socket once, so that its thread can read; then it is told to again
+        self._epoll = select.epoll()
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._watched: dict[int, Client] = {}  # by the numbers of their sockets
         self._names: dict[Any, Any] = {}
         self._listeners = deque(self.sockets)  # the next to be looked at first
         self._accepted, self._drained = 0, False
@@ -215,10 +222,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._polls = polls = self._busy < self._threads
             self._listen(accepts and self.nr_conns < self.worker_connections)
             timeout = self._timeout()
-        events = (self.poller if polls else self._bell).select(timeout)
+        events = self._epoll.poll(timeout, BATCH) if polls else self._bell.poll(1000 * timeout)
         with self._state:
             self._polls = True  # until the next turn: it looks at what threads leave behind
-            self._attend(events if polls else self.poller.select(0))
+            self._attend(events if polls else self._epoll.poll(0, BATCH))
             self._serve(accepts=accepts)
             now = monotonic()
             due = now - self._counted >= TICK
@@ -241,12 +248,18 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             timeout = min(timeout, max(TICK, next(iter(self._idle)).deadline - now))
         return timeout
 
-    def _attend(self, events: list[Any]) -> None:
+    def _attend(self, events: list[tuple[int, int]]) -> None:
         """Take note of what threads have finished, then of what has arrived."""
         self._collect()
         self._more = False
-        for key, _ in events:
-            key.data(key.fileobj)
+        for number, _ in events:
+            client = self._watched.get(number)
+            if client is not None:
+                self._readable(client)
+            elif number == self._wake_fd:
+                self._woke()
+            elif self._listening:
+                self._more = True
         if not self._more:
             self._long_queue = False
 
@@ -263,13 +276,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             return
         for listener in self.sockets:
             if wanted:
-                self.poller.register(listener, selectors.EVENT_READ, self._arrived)
+                self._epoll.register(listener.fileno(), select.EPOLLIN)
             else:
-                self.poller.unregister(listener)
+                self._epoll.unregister(listener.fileno())
         self._listening = wanted
-
-    def _arrived(self, _: Any) -> None:
-        self._more = True
 
     def _wake(self) -> None:
         try:
@@ -503,7 +513,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 self._collect()
             else:
                 self._looked = now
-                self._attend(self.poller.select(0))
+                self._attend(self._epoll.poll(0, BATCH))
             if self._busy < self._threads:
                 client = self._next(accepts=self._listening)
                 if client is not None:
@@ -531,8 +541,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def _hand_back(self, client: Client, spare: bool, *, keep: bool) -> None:
         """Give a connection back, and wake the loop only if it has something to do now.
 
-        epoll and kqueue take a socket from any thread; the loop looks at `_done` before it
-        looks at what has arrived.
+        epoll takes a socket from any thread; the loop looks at `_done` before it looks at what
+        has arrived.
         """
         if os.getpid() != self._process:  # a view has forked, and its child came here
             return
@@ -593,7 +603,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             environ["wsgi.input"] = Body(_Chunks(environ["wsgi.input"]))
         return app(environ, start_response)
 
-    def _woke(self, _: Any) -> None:
+    def _woke(self) -> None:
         with suppress(BlockingIOError):
             os.read(self._wake_fd, 4096)
         self._woken = False
@@ -619,7 +629,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
                 self._returning.append(client)
 
     def _has_read_ahead(self, client: Client) -> bool:
-        """Tell whether a next request's bytes were read already, so that the poller sees none."""
+        """Tell whether a next request's bytes were read already, so that epoll sees none."""
         conn = client.conn
         unreader = getattr(conn.parser, "unreader", None)
         buffer = getattr(unreader, "buf", None)
@@ -634,26 +644,29 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         clients[client] = None
 
     def _watch(self, client: Client, clients: dict[Client, None]) -> None:
-        callback = partial(self._readable, client, clients)
-        try:
-            self.poller.register(client.sock, selectors.EVENT_READ, callback)
-        except KeyError:  # of a socket with this number, which the application has closed
-            self.poller.unregister(client.sock.fileno())
-            self.poller.register(client.sock, selectors.EVENT_READ, callback)
+        """Have epoll tell once, when a client sends something or leaves."""
+        client.waits_in = clients
+        number = client.sock.fileno()
+        self._watched[number] = client
+        if client.watched:
+            self._epoll.modify(number, ONCE)
+        else:
+            client.watched = True
+            self._epoll.register(number, ONCE)
 
-    def _readable(self, client: Client, clients: dict[Client, None], _: Any) -> None:
-        if clients is self._ending:
-            try:
-                ended = not client.sock.recv(65536)
-            except (BlockingIOError, InterruptedError):
-                return
-            except (OSError, ValueError):
-                ended = True
-            if ended:
-                self._leave(client, clients)
-                self._close(client)
+    def _readable(self, client: Client) -> None:
+        if client.waits_in is self._ending:
+            with suppress(OSError, ValueError):
+                try:
+                    ended = not client.sock.recv(65536)
+                except BlockingIOError:
+                    ended = False
+                if not ended:
+                    self._watch(client, self._ending)
+                    return
+            self._close(client)
             return
-        self._leave(client, clients)
+        self._leave(client)
         if client.answered is None:
             self._sort(client)
         else:  # most requests: looked at if they wait
@@ -670,18 +683,16 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         else:
             (self._returning if client.answered is not None else self._newcomers).append(client)
 
-    def _leave(self, client: Client, clients: dict[Client, None]) -> None:
-        clients.pop(client, None)
-        # it is closed, and looked for among all that are watched
-        with suppress(OSError, KeyError, ValueError, RuntimeError):
-            self.poller.unregister(client.sock)
+    def _leave(self, client: Client) -> None:
+        if client.waits_in is not None:
+            client.waits_in.pop(client, None)
+            client.waits_in = None
 
     def _expire(self, clients: dict[Client, None], now: float) -> None:
         while clients:
             client = next(iter(clients))
             if client.deadline > now:
                 break
-            self._leave(client, clients)
             self._close(client)
 
     def _end(self, client: Client) -> None:
@@ -698,6 +709,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
 
     def _close(self, client: Client) -> None:
         self.nr_conns -= 1
+        self._leave(client)
+        number = client.sock.fileno()
+        if self._watched.get(number) is client:
+            del self._watched[number]
+        with suppress(OSError, ValueError):  # the application has closed it
+            if client.watched:
+                self._epoll.unregister(number)
         with suppress(OSError):  # a child process may have it too
             client.sock.shutdown(socket.SHUT_WR)
         with suppress(OSError):
@@ -728,7 +746,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         self.tpool.shutdown(wait=False)
         self._spare.shutdown(wait=False)
         self.poller.close()
-        self._bell.close()
+        self._epoll.close()
 
     def _standing(self, unknown: int = 0) -> int:
         """Return how many connections wait in the listener's queue."""
