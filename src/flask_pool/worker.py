@@ -162,7 +162,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
     def run(self) -> None:
         """Serve until told to end."""
         if lacking():
-            self.log.warning("one queue for all workers: this gunicorn, or system, lacks %s", lacking())
+            self.log.warning("one queue for all workers: this machine lacks %s", lacking())
             super().run()
             return
         self._prepare()

@@ -29,8 +29,8 @@ def findings(settings: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(INFO, NAME, message, "pip install 'flask-pool[gunicorn]'")
         return
     if lacking():
-        message = f"each worker has a queue of its own: this gunicorn, or system, lacks {', '.join(lacking())}"
-        yield Finding(WARNING, NAME, message, "install gunicorn 23.0 to 27.0")
+        message = f"each worker has a queue of its own: this machine lacks {', '.join(lacking())}"
+        yield Finding(WARNING, NAME, message, "run gunicorn 23.0 to 27.0, on Linux")
     if sys.platform != "linux":
         message = "only Linux tells how long a request has waited on its socket"
         yield Finding(WARNING, NAME, message, "let a proxy set X-Request-Start")
