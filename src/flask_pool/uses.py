@@ -172,7 +172,7 @@ def _asking_line() -> tuple[CodeType, int, bool]:
     Threads come here in a few ways. One is told by its depth and by the function of a library that
     was called from outside; each look makes a frame object, so there are two and not thirty.
     """
-    for depth, entered, by_connection in _ways:
+    for place, (depth, entered, by_connection) in enumerate(_ways):
         try:
             inner = sys._getframe(depth)  # noqa: SLF001 - documented
         except ValueError:  # not that deep
@@ -180,13 +180,15 @@ def _asking_line() -> tuple[CodeType, int, bool]:
         if inner.f_code is entered:
             frame = inner.f_back
             if frame is not None and not _is_inside(frame.f_code):
+                if place:  # so that the usual ones come first
+                    _ways[place - 1 : place + 1] = _ways[place], _ways[place - 1]
                 return frame.f_code, frame.f_lineno, by_connection
     frame, depth, by_connection = sys._getframe(), -1, False  # noqa: SLF001
     while frame.f_back is not None and _is_inside(frame.f_code):
         entered, frame, depth = frame.f_code, frame.f_back, depth + 1
         by_connection = by_connection or entered is Connection.__init__.__code__
-    if len(_ways) < MOST_WAYS and not _is_inside(frame.f_code):
-        _ways.append((depth, entered, by_connection))
+    if not _is_inside(frame.f_code):
+        _ways[MOST_WAYS - 1 :] = [(depth, entered, by_connection)]
     return frame.f_code, frame.f_lineno, by_connection
 
 
