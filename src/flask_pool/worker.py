@@ -61,8 +61,8 @@ START = re.compile(rb"\r\nx-request-start:([^\r\n]*)", re.IGNORECASE)
 WANTS_HTML = re.compile(rb"\r\naccept:[^\r\n]*text/html", re.IGNORECASE)
 
 # All that is used of gunicorn beyond what it documents: versions 23.0 to 27.0 have it. Where one of
-# these is missing, `run` is gunicorn's own: requests wait as in any gunicorn, the rule works where
-# the application is called, and `flask pool check` says so.
+# these is missing, or Linux, `run` is gunicorn's own: requests wait as in any gunicorn, the rule
+# works where the application is called, and `flask pool check` says so.
 NEEDS = (
     (gthread, "TConn"),  # (cfg, sock, client, server): .sock, .parser, .init(), .data_ready
     (gthread.ThreadWorker, "handle"),  # (conn): answers one request; tells whether to keep conn
@@ -211,7 +211,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         for listener in self.sockets:
             listener.setblocking(False)
             self._names[listener] = listener.getsockname()
-            with suppress(AttributeError, OSError):  # another system, or a unix socket
+            with suppress(OSError):  # a unix socket
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER)
 
     # the loop

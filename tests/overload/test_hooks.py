@@ -79,3 +79,12 @@ def test_metrics_are_those_of_all_workers(
         assert place.exists()
 
     assert not place.exists()
+
+
+def test_a_gunicorn_that_lacks_something_serves_as_any(folder: Path) -> None:
+    """Each worker has a queue of its own then, and the log says so."""
+    lines = "from flask_pool import worker\nworker.NEEDS += ((worker.gthread, 'something'),)\n"
+    (folder / "lacks.py").write_text(lines)
+    with serve(folder, "--config", "lacks.py") as service:
+        assert service.get() == (200, "served")
+        assert "this machine lacks ['gunicorn.workers.gthread.something']" in service.log.read_text()
