@@ -87,4 +87,6 @@ def test_a_gunicorn_that_lacks_something_serves_as_any(folder: Path) -> None:
     (folder / "lacks.py").write_text(lines)
     with serve(folder, "--config", "lacks.py") as service:
         assert service.get() == (200, "served")
-        assert "this machine lacks ['gunicorn.workers.gthread.something']" in service.log.read_text()
+        assert (
+            "this machine lacks ['gunicorn.workers.gthread.something']" in service.log.read_text()
+        )
