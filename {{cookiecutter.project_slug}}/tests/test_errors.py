@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import time
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -87,3 +89,24 @@ def test_the_policy_is_a_setting(app: Flask) -> None:
     response = app.test_client().get("/")
 
     assert response.headers["Content-Security-Policy"] == "default-src 'self'"
+
+
+def test_a_request_that_is_refused_in_front_of_flask_has_them_too(client: FlaskClient) -> None:
+    response = client.get(
+        "/users",
+        headers={"X-Request-Start": f"t={time() - 20}"},  # what a proxy says
+        environ_overrides={"werkzeug.socket": object()},
+    )
+
+    assert response.status_code == 503
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_view_may_have_its_own_policy(app: Flask) -> None:
+    @app.get("/own")
+    def own() -> tuple[str, dict[str, str]]:
+        return "", {"Content-Security-Policy": "default-src 'self'"}
+
+    headers = app.test_client().get("/own").headers
+
+    assert headers.getlist("Content-Security-Policy") == ["default-src 'self'"]
