@@ -69,7 +69,7 @@ NEEDS = (
     (gthread.ThreadWorker, "handle_request"),  # (req, conn): calls the application
     (gthread.ThreadWorker, "is_parent_alive"),
 )
-# attributes of a worker, too: .alive .cfg .sockets .log .tpool .nr_conns
+# attributes of a worker, too: .alive .cfg .sockets .log .poller .tpool .nr_conns
 # .worker_connections .max_keepalived, and .keepalived_conns (24 and newer) or ._keep, which
 # handle_request counts; of gunicorn.http: body.Body(reader) and errors.ParseException
 INITS = hasattr(gthread.ThreadWorker, "set_accept_enabled")  # handle() calls conn.init(); not in 23
@@ -222,10 +222,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             self._polls = polls = self._busy < self._threads
             self._listen(accepts and self.nr_conns < self.worker_connections)
             timeout = self._timeout()
-        events = self._epoll.poll(timeout, BATCH) if polls else self._bell.poll(1000 * timeout)
+        events = self._epoll.poll(timeout) if polls else self._bell.poll(1000 * timeout)
         with self._state:
             self._polls = True  # until the next turn: it looks at what threads leave behind
-            self._attend(events if polls else self._epoll.poll(0, BATCH))
+            self._attend(events if polls else self._epoll.poll(0))
             self._serve(accepts=accepts)
             now = monotonic()
             due = now - self._counted >= TICK
@@ -255,9 +255,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         for number, _ in events:
             client = self._watched.get(number)
             if client is not None:
-                self._readable(client)
+                if client.waits_in is not None:  # else it has the number of one that is closed
+                    self._readable(client)
             elif number == self._wake_fd:
-                self._woke()
+                if self._polls:  # else the loop sleeps, and is to find it
+                    self._woke()
             elif self._listening:
                 self._more = True
         if not self._more:
@@ -512,8 +514,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
             if self._returning and (self._newcomer_next or now - self._looked < GLANCE):
                 self._collect()
             else:
-                self._looked = now
-                self._attend(self._epoll.poll(0, BATCH))
+                self._attend(self._epoll.poll(0))
+                self._looked = 0.0 if self._more else now  # each time while newcomers wait
             if self._busy < self._threads:
                 client = self._next(accepts=self._listening)
                 if client is not None:
@@ -581,7 +583,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc, unused-ignore]
         """
         body: Any = getattr(conn.parser.mesg, "body", None)
         left = getattr(getattr(body, "reader", None), "length", None)
-        if keepalive and left == 0 and not (body.failed or body.buf.tell()):
+        if keepalive and left == 0 and not (getattr(body, "failed", True) or body.buf.tell()):
             conn.parser.mesg = None  # so that it looks no more before the next request
             return True
         return bool(super()._keepalive_after(conn, keepalive))

@@ -105,6 +105,27 @@ def test_connections_without_a_request_hold_no_thread(folder: Path, gunicorn: st
             each.close()
 
 
+def test_newcomers_take_turns_with_kept_alive_clients_of_fast_views(folder: Path) -> None:
+    """Each second turn is theirs, however many turns there are in a second."""
+    served: Counter[bool] = Counter()  # by whether it was a newcomer
+
+    def ask_again(newcomer: bool) -> None:
+        while time.monotonic() < until:
+            with service.connect() as connection:
+                kept = True
+                while kept and time.monotonic() < until:
+                    connection.sendall(b"GET /?seconds=0.002 HTTP/1.1\r\nHost: x\r\n\r\n")
+                    status, headers = read_answer(connection)
+                    served[newcomer] += status == 200
+                    kept = not newcomer and headers.get("Connection") == "keep-alive"
+
+    with serve(folder, "--keep-alive", "60", threads=2) as service:
+        until = time.monotonic() + 4
+        with ThreadPoolExecutor(16) as clients:
+            list(clients.map(ask_again, [True, False] * 8))
+    assert served[True] > 0.7 * served[False], served
+
+
 def stay(service: Service, number: int) -> list[socket.socket]:
     """Return connections on which one request each was answered, and which are kept open."""
     kept: list[socket.socket] = []

@@ -80,11 +80,12 @@ class SecurityHeaders:
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
             given = {name.lower() for name, _ in headers}
             policy = self.config["CONTENT_SECURITY_POLICY"]
+            added = []
             if policy and "content-security-policy" not in given:  # a view may have its own
-                headers.append(("Content-Security-Policy", policy))
+                added.append(("Content-Security-Policy", policy))
             if "x-content-type-options" not in given:
-                headers.append(("X-Content-Type-Options", "nosniff"))
-            return start_response(status, headers, *error)
+                added.append(("X-Content-Type-Options", "nosniff"))
+            return start_response(status, [*headers, *added], *error)
 
         return self.wsgi_app(environ, start)
 
