@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FairQueuePool", "Pool", "__version__", "settings"]
 
-__version__ = "1.1.0.dev42"
+__version__ = "1.1.0.dev43"
 
 _PLACES = {"FairQueuePool": ".queue_pool", "Pool": ".extension"}
 

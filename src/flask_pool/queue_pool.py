@@ -125,8 +125,9 @@ class FairQueuePool(QueuePool):
         asked = monotonic()
         if os.getpid() != self._process:  # forked in C, past `os.register_at_fork`
             self.leave_behind()
-        if self._invalidate_time:  # SQLAlchemy gives up what was opened before that moment; a clock
-            self._invalidate_time = min(self._invalidate_time, time())  # set back would prolong it
+        # SQLAlchemy gives up what was opened before that moment; a clock set back would prolong it
+        if self._invalidate_time:
+            self._invalidate_time = min(self._invalidate_time, time())
         entry = self._next_entry(asked)
         if entry is None:
             entry = self._new_entry()
